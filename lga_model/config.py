@@ -1,0 +1,132 @@
+"""What a model is and how it was trained: frozen records, saved inside every checkpoint.
+
+Nothing here imports torch, so that a settings file or a registry listing can be read in milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
+
+Variant = Literal["lga", "plain"]
+MaskReduction = Literal["sum", "mean"]
+LocalisationActivation = Literal["relu", "sigmoid"]
+Schedule = Literal["constant", "one_cycle", "cosine"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """How a decoded photograph becomes the network's input.
+
+    The whole image is squeezed to a square, as in the paper: the heatmap then covers the whole image, and no
+    person at the edge is cropped away.
+    """
+
+    size_px: int = 224
+    """Side of the square input."""
+    mean_RGB: tuple[float, float, float] = IMAGENET_MEAN_RGB
+    """Mean of each channel in [0, 1], subtracted inside the network."""
+    std_RGB: tuple[float, float, float] = IMAGENET_STD_RGB
+    """Standard deviation of each channel in [0, 1], divided by inside the network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Everything needed to build the network again before its weights are loaded."""
+
+    backbone: str
+    """Name of a timm model that gives a feature map, for example ``resnet50``."""
+    classes: tuple[str, ...]
+    """Action names; their order is the order of the logits."""
+    image: ImageConfig = field(default_factory=ImageConfig)
+    variant: Variant = "lga"
+    """``lga``: with the added 1024-kernel convolution. ``plain``: a standard classifier (Table 1's first row)."""
+    localisation: bool = True
+    """Whether there is a human-localisation branch. Off for ``plain`` and when the mask loss is off: an untrained
+    branch has no influence on the action and would only give noise for a heatmap."""
+    localisation_activation: LocalisationActivation = "relu"
+    """Last activation of the localisation branch. ``relu`` as published; it can die (an all-zero map for every
+    image), ``sigmoid`` cannot."""
+    output_stride: int = 32
+    """Pixels of the input for one cell of the feature map: 448 / 32 = 14 in the paper."""
+    action_channels: int = 1024
+    """Kernels of the added convolution."""
+    localisation_channels: tuple[int, ...] = (512, 64, 32, 1)
+    """Channels of the four convolutions of the localisation branch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes that move the image and its boxes together."""
+
+    flip: bool = True
+    """Mirror left and right for half of the images."""
+    rotation_deg: float = 10.0
+    """Largest rotation to either side."""
+    zoom_min: float = 0.9
+    zoom_max: float = 1.1
+    """Range of the scale; below 1 the border pixels are repeated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained. ``PAPER`` is the published one; ``FAST`` is this project's own."""
+
+    name: str
+    epochs: int
+    batch_size: int
+    """Images in one step, over all workers together."""
+    backbone_learning_rate: float
+    head_learning_rate: float
+    """Learning rate of everything that is not the backbone."""
+    weight_decay: float = 0.0
+    optimiser: Literal["adam", "adamw"] = "adam"
+    schedule: Schedule = "constant"
+    warmup_share: float = 0.0
+    """Share of all steps in which the learning rate rises from nothing."""
+    mask_weight: float = 1.0
+    """Weight of the human-mask loss in Eq. 1; 0 trains without it."""
+    mask_reduction: MaskReduction = "sum"
+    """``sum`` over the cells of an image, as Eq. 1 is written, or their ``mean``."""
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None
+    """Largest norm of the gradient, or None for no limit."""
+    ema_decay: float | None = None
+    """Decay of the moving average of the weights that is validated and published, or None for the raw weights."""
+    precision: Precision = "fp32"
+    """Arithmetic of forward and backward; the weights stay fp32."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+PAPER = Recipe(
+    name="paper",
+    epochs=50,
+    batch_size=12,
+    backbone_learning_rate=1e-5,
+    head_learning_rate=1e-5,
+)
+"""The published settings: learning rate 1e-5, batch 12, both losses with weight 1, summed mask loss, 448 px. The paper
+does not name the optimiser nor the number of epochs: Adam and 50 are our reading."""
+
+FAST = Recipe(
+    name="fast",
+    epochs=6,
+    batch_size=32,
+    backbone_learning_rate=3e-4,
+    head_learning_rate=1e-3,
+    weight_decay=0.02,
+    optimiser="adamw",
+    schedule="one_cycle",
+    warmup_share=0.2,
+    mask_reduction="mean",
+    label_smoothing=0.1,
+    clip_norm=5.0,
+    precision="bf16",
+)
+"""Minutes instead of hours from ImageNet weights: AdamW, one cycle, a slower backbone, bf16."""
+
+RECIPES = {recipe.name: recipe for recipe in (PAPER, FAST)}
