@@ -1,0 +1,94 @@
+"""``lga <command>``: settings -> logs -> job -> exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+
+from workers.errors import WorkerError
+from workers.logs import configure_logs
+from workers.runtime import stopping_on_signals
+from workers.settings import COMMANDS, CommandSettings, read_settings
+
+Job = Callable[[CommandSettings], int]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code (0 done; others: ``workers.errors``)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command, rest = _split(arguments)
+    if command is None:
+        return _explain(rest)
+    try:
+        settings = read_settings(COMMANDS[command], command, rest)
+        configure_logs(settings.log_format, settings.log_level)
+        with stopping_on_signals():
+            return _job(command)(settings)
+    except WorkerError as error:
+        print(f"lga {command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output (head, a pager) has seen enough. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """The longest command at the front, and what follows it."""
+    for words in (2, 1):
+        command = " ".join(arguments[:words])
+        if len(arguments) >= words and command in COMMANDS:
+            return command, arguments[words:]
+    return None, arguments
+
+
+def _job(command: str) -> Job:
+    """The function that does the command. Imported late: ``lga --help`` should not wait for torch and Ray."""
+    module, function = JOBS[command].split(":")
+    job: Job = getattr(importlib.import_module(f"workers.{module}"), function)
+    return job
+
+
+def _explain(arguments: list[str]) -> int:
+    """Print the list of commands; say so when one was asked for that there is not."""
+    group = arguments[0] if arguments else ""
+    matching = [command for command in COMMANDS if command.split()[0] == group]
+    asked_for_help = not arguments or group in {"-h", "--help", "help"} or arguments[1:2] in (["-h"], ["--help"])
+    unknown = not matching and group not in {"", "-h", "--help", "help"}
+    stream = sys.stdout if asked_for_help and not unknown else sys.stderr
+    if unknown:
+        print(f"lga: there is no command {group!r}", file=stream)
+    elif matching and not asked_for_help:
+        print(f"lga {group}: say what to do with it", file=stream)
+    print("usage: lga COMMAND [settings]; `lga COMMAND --help` explains each\n", file=stream)
+    for command in matching or COMMANDS:
+        summary = " ".join((COMMANDS[command].__doc__ or "").split("\n\n")[0].split())
+        lines = textwrap.wrap(summary, 54)
+        print(f"  {command:<22}{lines[0]}", *(f"{'':<24}{line}" for line in lines[1:]), sep="\n", file=stream)
+    return 0 if stream is sys.stdout else 2
+
+
+JOBS: dict[str, str] = {
+    "demo": "demo.job:demo",
+    "prepare stanford40": "prepare.job:prepare_stanford40",
+    "prepare misleading": "prepare.job:prepare_misleading",
+    "train": "train.job:train",
+    "evaluate": "evaluate.job:evaluate",
+    "compile": "compile.job:compile_model",
+    "score": "score.job:score",
+    "runs list": "score.runs:list_runs",
+    "runs show": "score.runs:show_run",
+    "tags query": "score.query:query_tags",
+    "models list": "models.job:list_models",
+    "models show": "models.job:show_model",
+    "models promote": "models.job:promote_model",
+    "models rollback": "models.job:roll_back_model",
+    "doctor": "doctor.job:examine",
+}
+"""Each command and the ``module:function`` below ``workers`` that does it."""
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The process around a job: signals that stop it cleanly, and Ray started or joined and left again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from workers.errors import ClusterError, Stopped
+from workers.logs import get_log
+
+
+@contextlib.contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into ``Stopped``, raised in the main thread at the next bytecode."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        # A second signal while we clean up must not interrupt the cleaning.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[None]:
+    """A connection to Ray: the cluster at ``address``, or a local one that ends with the block.
+
+    Inside a process that is connected already (a test, a Ray job's driver) that connection is used and left open.
+
+    Args:
+        address: ``auto``, ``HOST:PORT`` or ``ray://...``; None starts Ray on this machine.
+        cpus: Logical CPUs of a Ray that is started here; None takes the machine's.
+
+    Raises:
+        ClusterError: If Ray does not start or answer.
+    """
+    import ray  # noqa: PLC0415 - two seconds that `lga --help` should not cost
+
+    if ray.is_initialized():
+        yield
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning", "configure_logging": True}
+    if address is None:
+        options |= {"num_cpus": cpus or os.cpu_count(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    else:
+        options |= {"address": address}
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError, OSError) as error:
+        where = f"at {address}" if address else "on this machine"
+        raise ClusterError(f"Ray cannot be reached {where}: {error}. Check --ray-address, or `lga doctor`") from error
+    get_log().debug("ray.session_started", address=address or "local")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def cluster_gpus() -> int:
+    """GPUs that the cluster has. Asked of Ray, never of the driver's own machine."""
+    import ray  # noqa: PLC0415
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(resources.get("GPU", 0))
