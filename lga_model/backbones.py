@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import difflib
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.data import resolve_data_config
-from timm.layers import create_conv2d, create_pool2d
+from timm.layers.create_conv2d import create_conv2d
+from timm.layers.pool2d_same import create_pool2d
 from timm.models import get_pretrained_cfg, is_model
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
+RGB = 3
 DEFAULT_STRIDE = 32
 ALIGNED_MODELS = frozenset({"inception_resnet_v2"})
 """Models whose VALID paddings are turned to SAME, so that 448 px give 14x14 cells instead of 12x12."""
@@ -63,13 +64,13 @@ class Backbone(nn.Module):
         shape_BCHW, idle = _trace(self, size_px)
         if len(shape_BCHW) != 4 or (stage is None and shape_BCHW[1] != body.num_features):  # noqa: PLR2004 -- BCHW
             raise BackboneError(
-                f"backbone {name!r} gives {list(shape_BCHW)}, not a map [B, channels, h, w]: choose a convolutional one",
+                f"backbone {name!r} gives {list(shape_BCHW)} and no map [B, channels, h, w]: choose a convolutional one"
             )
         self.channels = shape_BCHW[1]
         self.feature_size = (shape_BCHW[2], shape_BCHW[3])
         # Left trainable, a parameter that never gets a gradient stops a distributed training.
         for parameter in idle:
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad = False
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Give the feature map ``[B, channels, h, w]`` of normalised images."""
@@ -102,8 +103,8 @@ def build_backbone(name: str, output_stride: int = DEFAULT_STRIDE, size_px: int 
         raise BackboneError(f"timm {timm.__version__} has no model {name!r}{hint}")
     body = _create(name, output_stride)
     shapes = {key: tensor.shape for key, tensor in body.state_dict().items()}
-    body.reset_classifier(0)
-    if name.split(".")[0] in ALIGNED_MODELS:
+    body.reset_classifier(0)  # type: ignore[operator]
+    if name.partition(".")[0] in ALIGNED_MODELS:
         align_feature_maps(body)
     try:
         backbone = Backbone(name, body, None, size_px)
@@ -123,7 +124,8 @@ def align_feature_maps(model: nn.Module) -> None:
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.MaxPool2d) and child.padding == 0:
-                setattr(module, name, create_pool2d("max", child.kernel_size, stride=child.stride, padding="same"))
+                pool = create_pool2d("max", child.kernel_size, stride=child.stride, padding="same")  # type: ignore[no-untyped-call]
+                setattr(module, name, pool)
             elif isinstance(child, nn.Conv2d) and child.padding == (0, 0) and max(child.kernel_size) > 1:
                 setattr(module, name, _same_padded(child))
 
@@ -132,13 +134,15 @@ def recommended_normalisation(name: str) -> Normalisation:
     """Give the (mean, std) of each RGB channel in [0, 1] that timm's weights of this model were trained with.
 
     Raises:
-        BackboneError: If timm has no weights of that name.
+        BackboneError: If timm describes no RGB weights of that name.
     """
-    config = get_pretrained_cfg(name)
-    if config is None:
-        raise BackboneError(f"timm {timm.__version__} describes no weights for {name!r}")
-    resolved = resolve_data_config(pretrained_cfg=config.to_dict())
-    return tuple(resolved["mean"]), tuple(resolved["std"])
+    try:
+        config = get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
+        raise BackboneError(f"timm {timm.__version__} describes no weights for {name!r}: {error}") from error
+    if config is None or len(config.mean) != RGB or len(config.std) != RGB:
+        raise BackboneError(f"the weights of {name!r} are not for RGB photographs")
+    return cast("Normalisation", (config.mean, config.std))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -153,7 +157,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"cannot read weights from {path}: {reason}; expected .safetensors or a state dict") from error
+        raise WeightsError(
+            f"cannot read weights from {path}: {reason}; expected .safetensors or a state dict"
+        ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -228,7 +234,7 @@ def _trace(backbone: Backbone, size_px: int) -> tuple[torch.Size, list[nn.Parame
 
 def _same_padded(conv: nn.Conv2d) -> nn.Module:
     """Give a SAME-padded convolution around the very same weights."""
-    same: nn.Module = create_conv2d(
+    same: nn.Conv2d = create_conv2d(  # type: ignore[no-untyped-call]
         conv.in_channels, conv.out_channels, conv.kernel_size, stride=conv.stride, dilation=conv.dilation,
         groups=conv.groups, bias=conv.bias is not None, padding="same",
     )  # fmt: skip
@@ -241,7 +247,9 @@ def _renamed_by_order(backbone: Backbone, weights: Mapping[str, Tensor]) -> dict
     theirs = [key for key in weights if not key.endswith(_UNTRAINED)]
     ours = [key for key in backbone.pretrained_shapes if not key.endswith(_UNTRAINED)]
     if len(theirs) != len(ours):
-        raise WeightsError(f"the weights hold {len(theirs)} tensors and {backbone.name!r} {len(ours)}: another model's?")
+        raise WeightsError(
+            f"the weights hold {len(theirs)} tensors and {backbone.name!r} {len(ours)}: another model's?"
+        )
     own = backbone.body.state_dict().keys()
     for key, their in zip(ours, theirs, strict=True):
         if key.rpartition(".")[2] != their.rpartition(".")[2]:
