@@ -11,6 +11,10 @@ from typing import Literal
 IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
 
+# A checkpoint is untrusted input: its configuration may not ask for any amount of memory.
+MIN_SIZE_PX, MAX_SIZE_PX = 32, 2048
+MAX_CHANNELS = 8192
+
 Variant = Literal["lga", "plain"]
 MaskReduction = Literal["sum", "mean"]
 LocalisationActivation = Literal["relu", "sigmoid"]
@@ -32,6 +36,17 @@ class ImageConfig:
     """Mean of each channel in [0, 1], subtracted inside the network."""
     std_RGB: tuple[float, float, float] = IMAGENET_STD_RGB
     """Standard deviation of each channel in [0, 1], divided by inside the network."""
+
+    def __post_init__(self) -> None:
+        """Refuse a size or a scale that no network can take.
+
+        Raises:
+            ValueError: If ``size_px`` or ``std_RGB`` is out of range.
+        """
+        if not MIN_SIZE_PX <= self.size_px <= MAX_SIZE_PX:
+            raise ValueError(f"size_px must be {MIN_SIZE_PX} to {MAX_SIZE_PX}; got {self.size_px}")
+        if not all(std > 0 for std in self.std_RGB):
+            raise ValueError(f"std_RGB must be positive; got {self.std_RGB}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +72,27 @@ class ModelConfig:
     """Kernels of the added convolution."""
     localisation_channels: tuple[int, ...] = (512, 64, 32, 1)
     """Channels of the four convolutions of the localisation branch."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built.
+
+        Raises:
+            ValueError: If a field is out of its range, with its name, its value and what it may be.
+        """
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes must be at least one name, each once; got {list(self.classes)}")
+        if self.output_stride not in (4, 8, 16, 32):
+            raise ValueError(f"output_stride must be 4, 8, 16 or 32; got {self.output_stride}")
+        if self.localisation_channels[-1:] != (1,):
+            raise ValueError(f"localisation_channels must end with 1, the heatmap; got {self.localisation_channels}")
+        channels = (self.action_channels, *self.localisation_channels)
+        if not all(1 <= count <= MAX_CHANNELS for count in channels):
+            raise ValueError(f"action_channels and localisation_channels must be 1 to {MAX_CHANNELS}; got {channels}")
+
+    @property
+    def has_heatmap(self) -> bool:
+        """Whether the network has a localisation branch."""
+        return self.localisation and self.variant == "lga"
 
 
 @dataclass(frozen=True, kw_only=True)
