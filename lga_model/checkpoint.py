@@ -132,7 +132,8 @@ def _read_record(path: Path) -> tuple[ModelRecord, str]:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{path}: {field}: {first['msg']}: use the release that wrote it") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise CheckpointError(f"{path}: {field}: {reason}: use the release that wrote it") from error
     if unknown := _first_unknown(document, _RECORD.dump_python(record, mode="json")):
         raise CheckpointError(f"{path}: {unknown}: unknown to this release: use the one that wrote it")
     return record, digest

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import io
 import os
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,6 +26,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from typing_extensions import override
 
 from workers.errors import SettingsError
 
@@ -372,10 +374,19 @@ def read_settings(settings_class: type[Settings], command: str, arguments: list[
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """Argparse's help with the flags in a narrower column, so that the explanations fit 80 columns."""
+    """Argparse's help with the flags in a narrower column and all text wrapped, so that it fits a terminal."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26)
+
+    @override
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return textwrap.fill(" ".join(text.split()), width, initial_indent=indent, subsequent_indent=indent)
+
+    @override
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        # A default of None means "decided elsewhere", which the sentence before it tells better.
+        return (action.help or "").replace(" (default: None)", "")
 
 
 def _read_yaml(settings_class: type[CommandSettings], command: str, arguments: list[str]) -> dict[str, Any]:
@@ -390,15 +401,19 @@ def _read_yaml(settings_class: type[CommandSettings], command: str, arguments: l
         raise SettingsError(f"the settings file {path} is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
         raise SettingsError(f"the settings file {path} must hold settings by name, not a {type(content).__name__}")
-    content = {str(key).replace("-", "_"): value for key, value in content.items()}
-    section = content.get(command.replace(" ", "_").replace("-", "_")) or {}
+    content = {_underscored(key): value for key, value in content.items()}
+    section = content.get(_underscored(command)) or {}
     if not isinstance(section, dict):
         raise SettingsError(f"section {command!r} of {path} must hold settings by name")
     shared = {key: value for key, value in content.items() if key in settings_class.model_fields}
     unknown = sorted(set(content) - known_settings() - _sections())
     if unknown:
         raise SettingsError(f"the settings file {path} has settings that no command knows: {', '.join(unknown)}")
-    return shared | {str(key).replace("-", "_"): value for key, value in section.items()}
+    return shared | {_underscored(key): value for key, value in section.items()}
+
+
+def _underscored(name: object) -> str:
+    return str(name).replace("-", "_").replace(" ", "_")
 
 
 def _config_path(arguments: list[str]) -> str | None:
@@ -417,7 +432,7 @@ def known_settings() -> set[str]:
 
 
 def _sections() -> set[str]:
-    return {command.replace(" ", "_") for command in COMMANDS}
+    return {_underscored(command) for command in COMMANDS}
 
 
 def _tell(error: ValidationError, command: str) -> str:

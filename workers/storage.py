@@ -1,8 +1,8 @@
 """Objects under a URI: an S3 bucket or a folder behind the same seven calls. boto3 is imported here alone.
 
 A store is bound to a root (``s3://bucket/prefix``, a path, ``file://...``) and speaks of keys relative to it, always
-with forward slashes. Writes are atomic: a reader sees the whole object or none. Conditional writes are what exactly-once
-and the registry's aliases rest on.
+with forward slashes. Writes are atomic: a reader sees the whole object or none. Conditional writes are what
+exactly-once and the registry's aliases rest on.
 """
 
 from __future__ import annotations
@@ -88,7 +88,10 @@ class Store(Protocol):
         """
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects whose key starts with ``prefix``, in order of their keys, streamed."""
+        """All objects whose key starts with ``prefix``, streamed, in the store's own order.
+
+        That order is not to be relied on: most S3 servers sort by bytes, some walk folders.
+        """
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
@@ -147,7 +150,40 @@ def _client() -> S3Client:
         connect_timeout=10,
         read_timeout=60,
     )
-    return boto3.client("s3", config=config)
+    # A session of our own: boto3's default one would remember the first credentials it saw for ever.
+    return boto3.session.Session().client("s3", config=config)
+
+
+def forget_client() -> None:
+    """Make the next request read the environment again, after the credentials or the endpoint changed."""
+    _client.cache_clear()
+
+
+def s3_answers(endpoint: str, access_key: str, secret_key: str, buckets: tuple[str, ...]) -> bool:
+    """Whether the server is up, accepts the credentials and has the buckets. One quick try."""
+    config = Config(retries={"max_attempts": 1}, connect_timeout=1, read_timeout=5)
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        region_name="us-east-1",
+        config=config,
+    )
+    try:
+        present = {entry["Name"] for entry in client.list_buckets()["Buckets"]}
+    except (ClientError, BotoCoreError):
+        return False
+    return present.issuperset(buckets)
+
+
+def make_bucket(uri: str) -> None:
+    """Create the bucket of an ``s3://`` URI; no error when it is there already."""
+    store = open_store(uri)
+    if isinstance(store, S3Store):
+        with _told("create", uri):
+            if store.bucket not in {entry["Name"] for entry in _client().list_buckets()["Buckets"]}:
+                _client().create_bucket(Bucket=store.bucket)
 
 
 class S3Store(Store):

@@ -1,0 +1,1 @@
+"""Data sets as annotations: each module reads one raw format, or renders one."""

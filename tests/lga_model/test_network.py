@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lga_model.config import PAPER, ImageConfig, ModelConfig
+from lga_model.losses import lga_loss
+from lga_model.network import build_network
+
+
+def config(**fields):
+    return ModelConfig(
+        **{
+            "backbone": "test_resnet",
+            "classes": ("run", "climb", "fish"),
+            "image": ImageConfig(size_px=96),
+            "action_channels": 16,
+            "localisation_channels": (8, 1),
+            **fields,
+        },
+    )
+
+
+def photographs(count=2, size_px=96):
+    return torch.randint(0, 256, (count, size_px, size_px, 3), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("variant", ["lga", "plain"])
+def test_logits_are_the_mean_of_the_class_activation_maps_plus_the_bias(variant):
+    """
+    And equal what a global average pool and a linear layer give: the same computation in the other order.
+    """
+    torch.manual_seed(0)
+    network = build_network(config(variant=variant)).eval()
+    torch.nn.init.normal_(network.action.classifier.bias)
+    with torch.no_grad():
+        said = network(photographs())
+        pooled = network.action.classifier(said.features_BKHW.mean(dim=(2, 3)))
+
+    torch.testing.assert_close(said.logits_BA, said.cam_BAHW.mean(dim=(2, 3)) + network.action.classifier.bias)
+    torch.testing.assert_close(said.logits_BA, pooled)
+
+
+def test_every_output_has_the_declared_shape():
+    """
+    All maps share the cells that the network declares.
+    """
+    network = build_network(config(output_stride=16)).eval()
+    with torch.no_grad():
+        said = network(photographs(5))
+
+    assert (6, 6) == network.feature_size
+    assert (5, 3) == said.logits_BA.shape
+    assert (5, 3, 6, 6) == said.cam_BAHW.shape
+    assert (5, 6, 6) == said.heatmap_BHW.shape
+    assert (5, 16, 6, 6) == said.features_BKHW.shape
+
+
+@pytest.mark.parametrize("fields", [{"variant": "plain"}, {"localisation": False}])
+def test_without_a_localisation_branch_there_is_no_heatmap(fields):
+    """
+    Nor any weight for it.
+    """
+    network = build_network(config(**fields)).eval()
+    with torch.no_grad():
+        assert network(photographs()).heatmap_BHW is None
+
+    assert not any(name.startswith("localisation") for name in network.state_dict())
+
+
+def test_plain_pools_the_features_of_the_backbone():
+    """
+    Table 1's first row: no added convolution.
+    """
+    network = build_network(config(variant="plain")).eval()
+    image = photographs(1)
+    with torch.no_grad():
+        features = network.backbone((image / 255 - 0.5).permute(0, 3, 1, 2))
+
+        assert features.shape == network(image).features_BKHW.shape
+
+
+def test_the_normalisation_is_that_of_the_config():
+    """
+    (x / 255 - mean) / std for each channel, before the backbone sees the image.
+    """
+    image_config = ImageConfig(size_px=96, mean_RGB=(0.1, 0.2, 0.3), std_RGB=(0.5, 0.25, 2.0))
+    network = build_network(config(image=image_config))
+    seen = []
+    network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    image = photographs(1)
+    network.eval()(image)
+    expected = (image / 255 - torch.tensor([0.1, 0.2, 0.3])) / torch.tensor([0.5, 0.25, 2.0])
+
+    torch.testing.assert_close(seen[0].permute(0, 2, 3, 1), expected)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    "image", [torch.zeros(1, 96, 96, 3), torch.zeros(1, 3, 96, 96, dtype=torch.uint8), torch.zeros(96, 96, 3).byte()]
+)
+def test_images_in_another_form_are_refused(image):
+    """
+    Floats would be normalised twice, channels first taken for pixels: wrong scores without an error.
+    """
+    with pytest.raises(ValueError, match="uint8"):
+        build_network(config())(image)
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_heatmap_starts_undecided_and_alive(activation, seed):
+    """
+    Near 0.5 in every cell, whatever the seed: a relu that starts below zero would never get a gradient.
+    """
+    torch.manual_seed(seed)
+    network = build_network(config(localisation_activation=activation, localisation_channels=(512, 64, 32, 1)))
+    heatmap = network.eval()(photographs()).heatmap_BHW
+    heatmap.sum().backward()
+
+    assert heatmap.min() > 0.1
+    assert heatmap.max() < 0.9
+    assert network.localisation.hidden[0][0].weight.grad.abs().sum() > 0
+
+
+def test_backbone_and_head_parameters_are_all_that_is_trained():
+    """
+    Each trainable parameter belongs to exactly one of the two learning rates, and gets a gradient.
+    """
+    network = build_network(config(backbone="mobilenetv3_small_100"))
+    backbone, head = list(network.backbone_parameters()), list(network.head_parameters())
+    trainable = {id(parameter) for parameter in network.parameters() if parameter.requires_grad}
+    said = network(photographs())
+    lga_loss(said, torch.tensor([0, 1]), torch.ones(2, 3, 3), torch.tensor([True, True]), PAPER).total.backward()
+
+    assert trainable == {id(parameter) for parameter in (*backbone, *head)}
+    assert len(trainable) == len(backbone) + len(head)
+    assert all(parameter.grad is not None for parameter in (*backbone, *head))
+
+
+def test_a_few_steps_learn_action_and_person():
+    """
+    Four photographs, two actions told apart by colour, a person on the left: the loss falls to a fraction.
+    """
+    torch.manual_seed(0)
+    network = build_network(config(output_stride=16))
+    image, action = photographs(4), torch.tensor([0, 1, 0, 1])
+    image[action == 1, ..., 0] //= 4
+    mask = torch.zeros(4, 6, 6)
+    mask[:, :, :3] = 1
+    optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
+    totals = []
+    for _ in range(30):
+        terms = lga_loss(network(image), action, mask, torch.ones(4, dtype=torch.bool), PAPER)
+        optimiser.zero_grad()
+        terms.total.backward()
+        optimiser.step()
+        totals.append(terms.total.item())
+
+    assert totals[-1] < totals[0] / 3
+
+
+def test_outputs_are_float32_under_bf16():
+    """
+    The loss and the tags are computed in full precision, whatever the forward pass.
+    """
+    network = build_network(config()).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        said = network(photographs())
+
+    assert [torch.float32] * 3 == [said.logits_BA.dtype, said.cam_BAHW.dtype, said.heatmap_BHW.dtype]
+    assert torch.bfloat16 == said.features_BKHW.dtype

@@ -1,0 +1,1 @@
+"""``lga demo``: the whole loop on one machine."""
