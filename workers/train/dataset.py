@@ -42,6 +42,8 @@ class Splits:
     val: tuple[Sample, ...]
     invalid_rows: int
     """Rows of the manifest that were left out, with ``--skip-invalid``."""
+    dropped_boxes: int
+    """Boxes that are empty or outside of their image."""
 
 
 def choose_splits(manifest: Manifest, uri: str, *, skip_invalid: bool) -> Splits:
@@ -51,30 +53,31 @@ def choose_splits(manifest: Manifest, uri: str, *, skip_invalid: bool) -> Splits
         SettingsError: If there are bad rows (unless they may be skipped), nothing to train or to validate on, fewer
             than two actions, or an action to validate that is never trained.
     """
-    problems = manifest.problems
+    problems = manifest.bad_rows
     if problems and not skip_invalid:
         shown = "\n".join(f"  {problem}" for problem in problems[:10])
         more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""  # noqa: PLR2004 - as many as are shown
         raise SettingsError(
             f"{uri} has {len(problems)} bad rows:\n{shown}{more}\nMend them, or leave them out with --skip-invalid"
         )
-    rows = {split: [row for row in manifest.annotations if row.split == split] for split in ("train", "val")}
-    for split, purpose in (("train", "learn from"), ("val", "choose the best epoch by")):
-        if not rows[split]:
+    train, val = manifest.split("train"), manifest.split("val")
+    for split, rows, purpose in (("train", train, "learn from"), ("val", val, "choose the best epoch by")):
+        if not rows:
             raise SettingsError(f"{uri} has no rows with split {split!r}, so there is nothing to {purpose}; add some")
-    classes = tuple(sorted({row.action for row in rows["train"]}))
+    classes = tuple(sorted({row.action for row in train}))
     if len(classes) == 1:
         raise SettingsError(f"{uri} trains one action only ({classes[0]!r}); recognising needs at least two")
-    if unknown := sorted({row.action for row in rows["val"]} - set(classes)):
+    if unknown := sorted({row.action for row in val} - set(classes)):
         raise SettingsError(
             f"{uri} validates actions that it does not train: {', '.join(unknown[:5])}; "
             "add training images of them or drop them"
         )
     return Splits(
         classes=classes,
-        train=tuple(_sample(row, classes) for row in rows["train"]),
-        val=tuple(_sample(row, classes) for row in rows["val"]),
+        train=tuple(_sample(row, classes) for row in train),
+        val=tuple(_sample(row, classes) for row in val),
         invalid_rows=len(problems),
+        dropped_boxes=len(manifest.problems) - len(problems),
     )
 
 

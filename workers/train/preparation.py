@@ -45,6 +45,7 @@ class Prepared:
                 "train_rows": len(self.splits.train),
                 "val_rows": len(self.splits.val),
                 "invalid_rows": self.splits.invalid_rows,
+                "dropped_boxes": self.splits.dropped_boxes,
             },
             "pretrained": {"source": self.weights_source, "sha256": self.plan.weights_sha256},
             "settings": settings.model_dump(mode="json"),

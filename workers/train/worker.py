@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import ray
 import ray.train
 import ray.train.torch
@@ -53,6 +54,7 @@ def train_worker(task: dict[str, Any]) -> None:
         return
     configure_logs(assignment.log_format, assignment.log_level)
     torch.set_num_threads(assignment.threads)
+    cv2.setNumThreads(1)  # The loader has threads of its own.
     try:
         with _telling_memory():
             _Worker(assignment).run()
