@@ -43,7 +43,7 @@ def train(settings: TrainSettings) -> int:
     with ray_session(settings.ray_address), served(metrics, settings.metrics_port, settings.metrics_host):
         started = time.monotonic()
         result, unusable = _trained(settings, prepared, run, metrics)
-        facts = {"run": run, "wall_s": round(time.monotonic() - started, 1), "unusable_images": unusable}
+        facts = {"run": run, "wall_s": round(time.monotonic() - started, 1), "unusable_images": len(unusable)}
         version, published = _published(settings, prepared, result, facts)
     write_publication(store, Publication(version=str(version), epochs=epochs))
     get_log().info("train.version_published", run=run, version=str(version), map=round(published.scores.map, 4))
@@ -88,8 +88,9 @@ def _published(
 ) -> tuple[Version, Published]:
     """The best checkpoint as the next version of the model."""
     checkpoint = result.get_best_checkpoint("map", "max")
-    if checkpoint is None:
+    if checkpoint is None or result.metrics is None:
         raise ClusterError(f"the run {facts['run']} ended without a checkpoint; continue it with --run {facts['run']}")
+    lineage, history = prepared.lineage(settings) | facts, result.metrics["history"]
     with checkpoint.as_directory() as folder, tempfile.TemporaryDirectory(prefix="lga-bundle-") as bundle:
-        published = write_bundle(Path(folder), Path(bundle), prepared.plan, prepared.lineage(settings) | facts)
+        published = write_bundle(Path(folder), Path(bundle), prepared.plan, lineage, history)
         return Registry(settings.registry).publish(settings.name, Path(bundle)), published

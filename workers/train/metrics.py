@@ -45,4 +45,5 @@ class TrainMetrics(JobMetrics):
         """Show the figures of an epoch that finished."""
         self.epoch.set(figures["epoch"])
         self.map.set(figures["map"])
-        self.focus.set(figures["focus"])
+        if figures["focus"] is not None:
+            self.focus.set(figures["focus"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +41,15 @@ class Plan:
         document = dataclasses.asdict(self)
         del document["recipe"]["epochs"]
         return document
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Plain JSON knows no NaN: what could not be measured becomes null."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def choose_recipe(settings: TrainSettings) -> Recipe:

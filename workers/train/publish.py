@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lga_model.images import PREPROCESSING
 from lga_model.network import build_network
 from workers.errors import WorkerError
 from workers.train.checkpoints import CheckpointUnreadable, read_outputs, read_progress, read_published_weights
-from workers.train.plan import Plan
+from workers.train.plan import Plan, finite
 from workers.train.validation import Outputs, Scores, summarise
 
 _DISTRIBUTIONS = ("lga-tagger", "torch", "timm", "ray", "numpy", "simplejpeg", "opencv-python-headless", "safetensors")
@@ -36,7 +37,9 @@ class Published:
     images_per_s: float
 
 
-def write_bundle(checkpoint: Path, bundle: Path, plan: Plan, lineage: dict[str, Any]) -> Published:
+def write_bundle(
+    checkpoint: Path, bundle: Path, plan: Plan, lineage: dict[str, Any], history: Sequence[dict[str, Any]]
+) -> Published:
     """Turn a checkpoint into the files of a version.
 
     Args:
@@ -44,6 +47,7 @@ def write_bundle(checkpoint: Path, bundle: Path, plan: Plan, lineage: dict[str, 
         bundle: Folder to write to.
         plan: What was trained.
         lineage: Where it came from, as plain JSON: goes into ``training.json``.
+        history: Figures of every epoch of the run, also of those after the best.
 
     Raises:
         CheckpointUnreadable: If the checkpoint is damaged.
@@ -72,7 +76,7 @@ def write_bundle(checkpoint: Path, bundle: Path, plan: Plan, lineage: dict[str, 
     metrics = {
         "validation": _validation(published, plan),
         "calibration": {"ece_before": published.ece_before, "ece_after": published.ece_after},
-        "history": progress.history,
+        "history": list(history),
     }
     _write_json(bundle / "metrics.json", metrics)
     _write_json(bundle / "training.json", {**lineage, "plan": asdict(plan), "best_epoch": progress.epoch, **_origin()})
@@ -118,13 +122,4 @@ def _version(distribution: str) -> str | None:
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(_finite(document), indent=2, ensure_ascii=False) + "\n")
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """JSON knows no NaN: what could not be measured becomes null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    path.write_text(json.dumps(finite(document), indent=2, ensure_ascii=False) + "\n")

@@ -17,6 +17,7 @@ from lga_model.activations import predicting_activation_map
 from lga_model.config import Precision
 from lga_model.metrics import MaskIoU, MeanAveragePrecision, MeanFocus
 from lga_model.network import LGANet, Prediction
+from workers.errors import SettingsError
 from workers.train.data import Batch
 from workers.train.loop import autocast
 
@@ -83,7 +84,16 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
 
 
 def summarise(outputs: Outputs) -> Scores:
-    """Compute every figure."""
+    """Compute every figure.
+
+    Raises:
+        SettingsError: If a logit is not finite: nothing could be ranked.
+    """
+    if not np.isfinite(outputs.logits_NA).all():
+        raise SettingsError(
+            "the network gives scores that are not finite on the validation split: the training has diverged. "
+            "Lower the learning rates, or choose --precision fp32"
+        )
     precision, focus, overlap = MeanAveragePrecision(), MeanFocus(), MaskIoU()
     precision.update(outputs.logits_NA, outputs.action_N)
     focus.update(outputs.pam_NHW, outputs.mask_NHW, outputs.has_boxes_N)

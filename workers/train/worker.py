@@ -26,7 +26,7 @@ from workers.train.data import Batch, ImageSource, Loader, training_order, valid
 from workers.train.dataset import Splits
 from workers.train.loop import Training
 from workers.train.monitor import MailboxHandle, Reporter, Work
-from workers.train.plan import Plan
+from workers.train.plan import Plan, finite
 from workers.train.validation import Outputs, joined, summarise, validate
 
 
@@ -185,25 +185,28 @@ class _Worker:
     def _figures(self, work: Work, train_s: float, validation_s: float, outputs: Outputs) -> dict[str, Any]:
         """One epoch, as plain JSON. The losses are the first worker's, the validation is of the whole split."""
         steps = max(work.steps, 1)
-        return {
-            "epoch": self.training.epoch,
-            "loss": work.loss / steps,
-            "loss_classification": work.classification / steps,
-            "loss_mask": work.mask / steps,
-            "images_per_s": work.images * self.workers / train_s,
-            "data_wait_share": work.data_wait_s / train_s,
-            "train_s": train_s,
-            "validation_s": validation_s,
-            "learning_rate": work.learning_rate,
-            **asdict(summarise(outputs)),
-        }
+        figures: dict[str, Any] = finite(
+            {
+                "epoch": self.training.epoch,
+                "loss": work.loss / steps,
+                "loss_classification": work.classification / steps,
+                "loss_mask": work.mask / steps,
+                "images_per_s": work.images * self.workers / train_s,
+                "data_wait_share": work.data_wait_s / train_s,
+                "train_s": train_s,
+                "validation_s": validation_s,
+                "learning_rate": work.learning_rate,
+                **asdict(summarise(outputs)),
+            }
+        )
+        return figures
 
     def _report(self, figures: dict[str, Any], outputs: Outputs) -> None:
         self.history = (*self.history, figures)
         with tempfile.TemporaryDirectory(prefix="lga-checkpoint-") as folder:
             save_checkpoint(Path(folder), self.training, outputs, self.history)
             ray.train.report(
-                {"map": figures["map"], "epoch": figures["epoch"]},
+                {"map": figures["map"], "epoch": figures["epoch"], "history": self.history},
                 checkpoint=ray.train.Checkpoint.from_directory(folder),
                 checkpoint_dir_name=f"epoch-{figures['epoch']:04d}",
             )
