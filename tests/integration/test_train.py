@@ -58,16 +58,33 @@ def settings(manifest, registry, **changes) -> TrainSettings:
     return TrainSettings(**(fixed | changes))
 
 
+def with_broken_image(manifest, folder):
+    """The same manifest elsewhere, with one training image that is none."""
+    (folder / "7.jpg").write_bytes(b"no image")
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["image"] = str((folder if number == 7 else manifest.parent) / row["image"])
+    path = folder / "manifest.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
 def read(registry, version, name):
     return json.loads((registry / f"squares/versions/{version:04d}/{name}").read_text())
 
 
 def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest, tmp_path, capsys):
     """
-    The version loads and says what it is. The same run with more epochs continues after its last one; asked for
-    nothing more, it publishes nothing more. Its checkpoints lie in a bucket.
+    The version loads and says what it is. The same run with more epochs continues after its last one, here with a
+    second worker; asked for nothing more, it publishes nothing more. A broken image is skipped and counted.
     """
-    first = settings(manifest, tmp_path, output=f"{s3.bucket()}/training", run="again")
+    first = settings(
+        with_broken_image(manifest, tmp_path),
+        tmp_path,
+        output=f"{s3.bucket()}/training",
+        run="again",
+        skip_invalid=True,
+    )
 
     assert 0 == train(first)
     assert "squares:1" in capsys.readouterr().out
@@ -77,53 +94,32 @@ def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest
     assert ("left", "right", "up") == record.config.classes
     assert (2, 2) == network.feature_size
     assert 0.9 == record.calibration.coverage
+    assert 1 == read(tmp_path, 1, "training.json")["unusable_images"]
 
-    longer = first.model_copy(update={"epochs": 2})
+    longer = first.model_copy(update={"epochs": 2, "workers": 2})
 
     assert 0 == train(longer)
 
-    history, before = (read(tmp_path, version, "metrics.json")["history"] for version in (2, 1))
+    before, after = (read(tmp_path, version, "metrics.json") for version in (1, 2))
 
-    assert [1, 2] == [epoch["epoch"] for epoch in history]
-    assert before == history[:1]
+    assert [1, 2] == [epoch["epoch"] for epoch in after["history"]]
+    assert before["history"] == after["history"][:1]
+    assert {"left", "right", "up"} == set(after["validation"]["average_precision"])
+    assert [13, 13] == [epoch["images"] for epoch in after["history"]]
+
+    capsys.readouterr()
 
     assert 0 == train(longer)
     assert "published as squares:2" in capsys.readouterr().out
     assert [1, 2] == [version.number for version in Registry(str(tmp_path)).versions("squares")]
 
 
-def test_two_workers_train_one_model(ray_local, manifest, tmp_path):
-    """
-    They share each batch, and validate each image once between them. An image that both meet is skipped and counted.
-    """
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"no image")
-    lines = manifest.read_text().replace("5.jpg", str(broken), 1).replace('"image": "', f'"image": "{manifest.parent}/')
-    other = tmp_path / "manifest.jsonl"
-    other.write_text(lines.replace(f"{manifest.parent}//", "/"))
-
-    assert 0 == train(settings(other, tmp_path, workers=2, skip_invalid=True))
-
-    metrics, training = read(tmp_path, 1, "metrics.json"), read(tmp_path, 1, "training.json")
-
-    assert 13 == metrics["validation"]["images"]
-    assert {"left", "right", "up"} == set(metrics["validation"]["average_precision"])
-    assert 1 == training["unusable_images"]
-    assert 2 == training["settings"]["workers"]
-
-
 def test_an_error_of_a_worker_is_told_as_it_is(ray_local, manifest, tmp_path):
     """
     A broken image stops the run with its name, not with Ray's wrapping, and nothing is published.
     """
-    (tmp_path / "7.jpg").write_bytes(b"no image")
-    rows = manifest.read_text().splitlines()
-    rows = [row.replace('"image": "', f'"image": "{manifest.parent}/') for row in rows]
-    rows[7] = rows[7].replace(str(manifest.parent), str(tmp_path))
-    other = tmp_path / "manifest.jsonl"
-    other.write_text("\n".join(rows))
     with pytest.raises(SettingsError, match=r"^cannot use \S*7\.jpg: not_an_image.*--skip-invalid$"):
-        train(settings(other, tmp_path))
+        train(settings(with_broken_image(manifest, tmp_path), tmp_path))
 
     assert [] == Registry(str(tmp_path)).names()
 
