@@ -1,0 +1,254 @@
+"""A person of a rendered scene: a skeleton with joint angles, given a body, clothes and a place.
+
+Body units: a standing person is about 1 high. Angles are in degrees, 0 hangs down, 90 points to the right of the
+picture, 180 up. A person drawn from the side faces right, until mirrored.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lga_model.datasets.scene_pen import Colour, Pen, toned, varied
+
+Limb = tuple[float, float]
+"""Angles of the upper and of the lower half of an arm or a leg."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """What the body does. Seen from the front, ``far`` is the limb on the left of the picture."""
+
+    far_arm: Limb
+    near_arm: Limb
+    far_leg: Limb = (-7, -5)
+    near_leg: Limb = (7, 5)
+    lean: float = 0.0
+    """Angle of the trunk from upright, positive to the right."""
+    from_side: bool = False
+    tallest: float = 0.64
+    """Largest height in the picture; low poses are wide, so they stay smaller."""
+
+
+POSES = {
+    "arms_up": Pose(far_arm=(-155, -172), near_arm=(155, 172)),
+    "crouching": Pose(
+        far_arm=(48, 72),
+        near_arm=(32, 66),
+        far_leg=(112, -32),
+        near_leg=(98, -38),
+        lean=32,
+        from_side=True,
+        tallest=0.5,
+    ),
+    "kicking": Pose(
+        far_arm=(62, 80), near_arm=(-58, -40), far_leg=(-8, -12), near_leg=(82, 78), lean=-14, from_side=True
+    ),
+    "pointing": Pose(far_arm=(-10, -4), near_arm=(91, 90)),
+    "running": Pose(
+        far_arm=(52, 128), near_arm=(-58, 28), far_leg=(-28, -92), near_leg=(66, -12), lean=14, from_side=True
+    ),
+    "sitting": Pose(
+        far_arm=(-26, -20),
+        near_arm=(-34, -26),
+        far_leg=(118, 62),
+        near_leg=(90, 88),
+        lean=-10,
+        from_side=True,
+        tallest=0.5,
+    ),
+    "t_pose": Pose(far_arm=(-90, -90), near_arm=(90, 90)),
+    "waving": Pose(far_arm=(-12, -6), near_arm=(118, 188)),
+}
+"""The pose of every action, before its angles are jittered."""
+
+_SKIN: tuple[Colour, ...] = ((255, 219, 186), (236, 188, 148), (208, 152, 108), (158, 104, 70), (104, 68, 48))
+_HAIR: tuple[Colour, ...] = ((40, 30, 26), (84, 54, 34), (150, 100, 50), (216, 180, 110), (170, 76, 40), (150, 150, 150))
+
+_TRUNK, _UPPER_ARM, _FOREARM, _THIGH, _SHIN = 0.27, 0.155, 0.145, 0.225, 0.225
+_SHOULDER_HALF, _HIP_HALF = (0.095, 0.052), (0.035, 0.02)  # (from the front, from the side): index with from_side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A piece of the body: the convex hull of discs (x, y, radius), in one colour."""
+
+    discs_N3: NDArray[np.float64]
+    colour: Colour
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A person's parts, from the farthest to the nearest."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The exact bounds (x0, y0, x1, y1): a hull reaches just as far as its discs."""
+        discs = np.concatenate([part.discs_N3 for part in self.parts])
+        low, high = discs[:, :2] - discs[:, 2:], discs[:, :2] + discs[:, 2:]
+        return (*low.min(axis=0).tolist(), *high.max(axis=0).tolist())
+
+    def mirrored(self) -> Figure:
+        """Swap left and right."""
+        return self._mapped(np.array([-1.0, 1.0, 1.0]), np.zeros(3))
+
+    def placed(self, x0: float, y1: float, height: float) -> Figure:
+        """Scale the person to a height, with the left end at ``x0`` and the lowest point at ``y1``."""
+        left, top, _, bottom = self.box
+        scale = height / (bottom - top)
+        return self._mapped(np.full(3, scale), np.array([x0 - left * scale, y1 - bottom * scale, 0.0]))
+
+    def draw(self, pen: Pen) -> None:
+        """Paint every part with a dark rim and its light side up and left, which gives it volume."""
+        for part in self.parts:
+            radius = part.discs_N3[:, 2:]
+            lit = np.hstack([part.discs_N3[:, :2] - 0.14 * radius, 0.76 * radius])
+            pen.hull(part.discs_N3, toned(part.colour, 0.66))
+            pen.hull(lit, part.colour)
+
+    def _mapped(self, scale_3: NDArray[np.float64], shift_3: NDArray[np.float64]) -> Figure:
+        return Figure(
+            parts=tuple(Part(discs_N3=part.discs_N3 * scale_3 + shift_3, colour=part.colour) for part in self.parts)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outfit:
+    """The colours of a person."""
+
+    skin: Colour
+    hair: Colour
+    shirt: Colour
+    trousers: Colour
+    shoes: Colour
+    sleeves: bool
+    """Whether the shirt covers the forearms."""
+    shorts: bool
+
+
+def random_outfit(rng: np.random.Generator) -> Outfit:
+    """Draw skin, hair and clothes."""
+    return Outfit(
+        skin=varied(rng, _SKIN[rng.integers(len(_SKIN))], 8),
+        hair=varied(rng, _HAIR[rng.integers(len(_HAIR))], 8),
+        shirt=_cloth(rng, 0.6, 1.0),
+        trousers=_cloth(rng, 0.3, 0.75),
+        shoes=_cloth(rng, 0.2, 0.9),
+        sleeves=bool(rng.random() < 0.5),
+        shorts=bool(rng.random() < 0.3),
+    )
+
+
+def random_figure(rng: np.random.Generator, action: str, *, jitter_deg: float = 5.0) -> Figure:
+    """Draw one person in the pose of an action: random outfit and angles, facing either way, around the origin."""
+    figure = build_figure(_jittered(rng, POSES[action], jitter_deg), random_outfit(rng))
+    return figure.mirrored() if rng.random() < 0.5 else figure  # noqa: PLR2004 - a coin
+
+
+def build_figure(pose: Pose, outfit: Outfit) -> Figure:
+    """Give the skeleton its body: hips at the origin."""
+    up = _step(180.0 - pose.lean, 1.0)
+    across = np.array([-up[1], up[0]])
+    neck = _TRUNK * up
+    side = int(pose.from_side)
+    shoulder, hip = across * _SHOULDER_HALF[side], across * _HIP_HALF[side]
+    trunk = Part(
+        discs_N3=_discs(
+            (neck - 0.8 * shoulder, 0.05), (neck + 0.8 * shoulder, 0.05), (0.2 * neck - hip, 0.06), (0.2 * neck + hip, 0.06)
+        ),
+        colour=outfit.shirt,
+    )
+    seat = Part(discs_N3=_discs((-hip, 0.066), (hip, 0.066)), colour=outfit.trousers)
+    far_leg = _leg(-hip, pose.far_leg, outfit, toe=90 if pose.from_side else -50)
+    near_leg = _leg(hip, pose.near_leg, outfit, toe=90 if pose.from_side else 50)
+    far_arm, near_arm = _arm(neck - shoulder, pose.far_arm, outfit), _arm(neck + shoulder, pose.near_arm, outfit)
+    if pose.from_side:
+        far_leg, far_arm = _dimmed(far_leg), _dimmed(far_arm)
+        return Figure(parts=(*far_arm, *far_leg, *near_leg, seat, trunk, *_head(neck, pose, outfit), *near_arm))
+    return Figure(parts=(*far_leg, *near_leg, seat, trunk, *_head(neck, pose, outfit), *far_arm, *near_arm))
+
+
+def _arm(shoulder: NDArray[np.float64], limb: Limb, outfit: Outfit) -> tuple[Part, ...]:
+    elbow = shoulder + _step(limb[0], _UPPER_ARM)
+    wrist = elbow + _step(limb[1], _FOREARM)
+    return (
+        Part(discs_N3=_discs((wrist + 0.1 * (wrist - elbow), 0.032)), colour=outfit.skin),
+        Part(discs_N3=_discs((elbow, 0.032), (wrist, 0.026)), colour=outfit.shirt if outfit.sleeves else outfit.skin),
+        Part(discs_N3=_discs((shoulder, 0.045), (elbow, 0.036)), colour=outfit.shirt),
+    )
+
+
+def _leg(hip: NDArray[np.float64], limb: Limb, outfit: Outfit, *, toe: float) -> tuple[Part, ...]:
+    """Build one leg; the foot stands at the angle ``toe`` to the shin."""
+    knee = hip + _step(limb[0], _THIGH)
+    ankle = knee + _step(limb[1], _SHIN)
+    tip = ankle + _step(limb[1] + toe, 0.075 if abs(toe) > 60 else 0.035)
+    return (
+        Part(discs_N3=_discs((ankle, 0.036), (tip, 0.028)), colour=outfit.shoes),
+        Part(discs_N3=_discs((knee, 0.044), (ankle, 0.03)), colour=outfit.skin if outfit.shorts else outfit.trousers),
+        Part(discs_N3=_discs((hip, 0.062), (knee, 0.048)), colour=outfit.trousers),
+    )
+
+
+def _head(neck: NDArray[np.float64], pose: Pose, outfit: Outfit) -> tuple[Part, ...]:
+    """Neck, face, hair and eyes; the head follows half of the lean."""
+    up = _step(180.0 - pose.lean / 2, 1.0)
+    right = np.array([-up[1], up[0]])
+    chin, crown = neck + 0.1 * up, neck + 0.15 * up
+    ahead = 0.03 * right if pose.from_side else 0.0 * right
+    eyes = (0.3, 0.75) if pose.from_side else (-0.45, 0.45)
+    nose = (Part(discs_N3=_discs((chin + 0.075 * right, 0.012), (chin + 0.06 * right + 0.02 * up, 0.012)), colour=outfit.skin),)
+    return (
+        Part(discs_N3=_discs((neck, 0.034), (chin, 0.03)), colour=toned(outfit.skin, 0.85)),
+        Part(discs_N3=_discs((crown - ahead, 0.074)), colour=outfit.hair),
+        *(nose if pose.from_side else ()),
+        Part(discs_N3=_discs((chin + 0.3 * ahead, 0.05), (crown - 0.03 * up + 0.3 * ahead, 0.062)), colour=outfit.skin),
+        Part(
+            discs_N3=_discs(
+                (crown + 0.045 * up - 0.05 * right, 0.024),
+                (crown + 0.045 * up + 0.05 * right, 0.024),
+                (crown + 0.05 * up, 0.03),
+            ),
+            colour=outfit.hair,
+        ),
+        *(Part(discs_N3=_discs((chin + 0.025 * up + 0.055 * eye * right, 0.009)), colour=(20, 20, 25)) for eye in eyes),
+    )
+
+
+def _discs(*centres_and_radii: tuple[NDArray[np.float64], float]) -> NDArray[np.float64]:
+    return np.array([(*centre, radius) for centre, radius in centres_and_radii])
+
+
+def _step(angle_deg: float, length: float) -> NDArray[np.float64]:
+    """The way from one joint to the next."""
+    angle = np.deg2rad(angle_deg)
+    return length * np.array([np.sin(angle), np.cos(angle)])
+
+
+def _dimmed(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Put a far limb into the shade of the body."""
+    return tuple(replace(part, colour=toned(part.colour, 0.78)) for part in parts)
+
+
+def _cloth(rng: np.random.Generator, darkest: float, brightest: float) -> Colour:
+    """Draw any hue, at a brightness (HSV value) within bounds."""
+    red, green, blue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.25, 0.9), rng.uniform(darkest, brightest))
+    return 255 * red, 255 * green, 255 * blue
+
+
+def _jittered(rng: np.random.Generator, pose: Pose, jitter_deg: float) -> Pose:
+    """Move every joint a little: normal noise, cut at two standard deviations."""
+    lean, *limbs = np.clip(rng.normal(0, jitter_deg, 9), -2 * jitter_deg, 2 * jitter_deg).tolist()
+    return replace(
+        pose,
+        lean=pose.lean + lean / 2,
+        far_arm=(pose.far_arm[0] + limbs[0], pose.far_arm[1] + limbs[1]),
+        near_arm=(pose.near_arm[0] + limbs[2], pose.near_arm[1] + limbs[3]),
+        far_leg=(pose.far_leg[0] + limbs[4] / 2, pose.far_leg[1] + limbs[5] / 2),
+        near_leg=(pose.near_leg[0] + limbs[6] / 2, pose.near_leg[1] + limbs[7] / 2),
+    )
