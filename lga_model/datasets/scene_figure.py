@@ -49,7 +49,7 @@ POSES = {
     ),
     "pointing": Pose(far_arm=(-10, -4), near_arm=(91, 90)),
     "running": Pose(
-        far_arm=(52, 128), near_arm=(-58, 28), far_leg=(-28, -92), near_leg=(66, -12), lean=14, from_side=True
+        far_arm=(52, 128), near_arm=(-58, 28), far_leg=(-24, -96), near_leg=(74, -4), lean=14, from_side=True
     ),
     "sitting": Pose(
         far_arm=(-26, -20),
@@ -66,7 +66,14 @@ POSES = {
 """The pose of every action, before its angles are jittered."""
 
 _SKIN: tuple[Colour, ...] = ((255, 219, 186), (236, 188, 148), (208, 152, 108), (158, 104, 70), (104, 68, 48))
-_HAIR: tuple[Colour, ...] = ((40, 30, 26), (84, 54, 34), (150, 100, 50), (216, 180, 110), (170, 76, 40), (150, 150, 150))
+_HAIR: tuple[Colour, ...] = (
+    (40, 30, 26),
+    (84, 54, 34),
+    (150, 100, 50),
+    (216, 180, 110),
+    (170, 76, 40),
+    (150, 150, 150),
+)
 
 _TRUNK, _UPPER_ARM, _FOREARM, _THIGH, _SHIN = 0.27, 0.155, 0.145, 0.225, 0.225
 _SHOULDER_HALF, _HIP_HALF = (0.095, 0.052), (0.035, 0.02)  # (from the front, from the side): index with from_side
@@ -159,7 +166,10 @@ def build_figure(pose: Pose, outfit: Outfit) -> Figure:
     shoulder, hip = across * _SHOULDER_HALF[side], across * _HIP_HALF[side]
     trunk = Part(
         discs_N3=_discs(
-            (neck - 0.8 * shoulder, 0.05), (neck + 0.8 * shoulder, 0.05), (0.2 * neck - hip, 0.06), (0.2 * neck + hip, 0.06)
+            (neck - 0.8 * shoulder, 0.05),
+            (neck + 0.8 * shoulder, 0.05),
+            (0.2 * neck - hip, 0.06),
+            (0.2 * neck + hip, 0.06),
         ),
         colour=outfit.shirt,
     )
@@ -202,7 +212,11 @@ def _head(neck: NDArray[np.float64], pose: Pose, outfit: Outfit) -> tuple[Part, 
     chin, crown = neck + 0.1 * up, neck + 0.15 * up
     ahead = 0.03 * right if pose.from_side else 0.0 * right
     eyes = (0.3, 0.75) if pose.from_side else (-0.45, 0.45)
-    nose = (Part(discs_N3=_discs((chin + 0.075 * right, 0.012), (chin + 0.06 * right + 0.02 * up, 0.012)), colour=outfit.skin),)
+    nose = (
+        Part(
+            discs_N3=_discs((chin + 0.075 * right, 0.012), (chin + 0.06 * right + 0.02 * up, 0.012)), colour=outfit.skin
+        ),
+    )
     return (
         Part(discs_N3=_discs((neck, 0.034), (chin, 0.03)), colour=toned(outfit.skin, 0.85)),
         Part(discs_N3=_discs((crown - ahead, 0.074)), colour=outfit.hair),
