@@ -64,7 +64,7 @@ class MisleadingConfig:
     size_px: int = 160
     """Side of the square pictures."""
     strength: float = 0.9
-    """Share of pictures whose context is the action's own (train, val) or another action's (test); the rest have any."""
+    """Share of pictures whose context is the action's own (train, val) or another's (test). The others have any."""
 
     def __post_init__(self) -> None:
         if min(self.seed, self.train, self.val, self.test) < 0:
@@ -141,7 +141,7 @@ def generate_misleading(root: Path, config: MisleadingConfig) -> Iterator[Annota
 
 
 def _render(config: MisleadingConfig, split: Split, index: int, *, person: bool) -> Scene:
-    """Render a scene; without ``person`` the same picture lacks its figure, and nothing else, so that tests can compare."""
+    """Render a scene. Without ``person`` the same picture lacks the figure alone, so that tests can compare."""
     rng = _stream(config, SPLITS.index(split), index)
     action = ACTIONS[index % len(ACTIONS)]
     context = _context(rng, config, split, action)
@@ -191,12 +191,15 @@ def _draw_surroundings(pen: Pen, rng: np.random.Generator, context: str, *, pers
     ground = max(horizon + 0.08, feet - rng.uniform(0.0, 0.15))
     CONTEXTS[context].thing(pen.moved(float(x), min(ground, 0.96), size), rng)
     if person:
-        pen.shadow((left + right) / 2, feet - 0.012, 0.45 * (right - left))
+        toe, heel = person.footing
+        pen.shadow((toe + heel) / 2, feet - 0.012, 0.5 * (heel - toe) + 0.03)
 
 
 def _photographed(pixels_HWC: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Reduce the picture to its size and expose it: brightness, a tint of the light, the noise of a sensor."""
-    picture = reduced(pixels_HWC).astype(np.float32)
+    reduced_HWC = reduced(pixels_HWC)
+    picture = rng.standard_normal(reduced_HWC.shape, np.float32)
+    picture *= np.float32(rng.uniform(2.0, 7.0))
     gain = (rng.uniform(0.85, 1.12) * rng.uniform(0.95, 1.05, 3)).astype(np.float32)
-    noise = rng.standard_normal(picture.shape, np.float32) * np.float32(rng.uniform(2.0, 7.0))
-    return np.clip(picture * gain + noise, 0, 255).astype(np.uint8)
+    picture += reduced_HWC * gain
+    return np.clip(picture, 0, 255, out=picture).astype(np.uint8)

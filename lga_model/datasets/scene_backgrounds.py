@@ -5,6 +5,7 @@ A painter gets a pen for the whole picture and the height of the horizon (a frac
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import cv2
@@ -44,24 +45,30 @@ def kitchen(pen: Pen, rng: np.random.Generator, horizon: float) -> None:
     pen.box(0, horizon, 1, 1, (236, 234, 226))
     dark = varied(rng, (58, 62, 68))
     depths = horizon + (1 - horizon) * np.array([0.0, 0.1, 0.24, 0.43, 0.68, 1.0])
-    for row, (far, near) in enumerate(zip(depths[:-1], depths[1:], strict=True)):
+    for row, (far, near) in enumerate(itertools.pairwise(depths)):
         for column in range(-9 + row % 2, 9, 2):
             corners = ((column, far), (column + 1, far), (column + 1, near), (column, near))
             pen.polygon([(0.5 + x * 0.13 * (0.8 + 2.2 * (y - horizon)), y) for x, y in corners], dark)
 
 
 def sea(pen: Pen, rng: np.random.Generator, horizon: float) -> None:
-    """Open water from a bright horizon to the turquoise shallows, with rows of waves."""
-    line = 0.45 * horizon
-    _gradient(pen, 0, line, varied(rng, (150, 206, 232)), varied(rng, (236, 244, 240)))
-    _gradient(pen, line, 1, varied(rng, (12, 84, 150)), varied(rng, (70, 200, 205)))
-    y = line + 0.02
-    while y < 1:
-        reach = 0.3 + 0.7 * (y - line)
-        for x in np.arange(rng.uniform(-0.2, 0), 1, 0.24 * reach):
-            bow = [(x + t * 0.2 * reach, y - 0.018 * reach * np.sin(np.pi * t)) for t in np.linspace(0, 1, 7)]
-            pen.line(bow, 0.009 * reach, varied(rng, (196, 240, 244) if rng.random() < 0.6 else (24, 120, 172), 10))  # noqa: PLR2004
-        y += 0.055 * reach
+    """Deep and shallow water with rows of waves, seen from a pale beach."""
+    line, shore = 0.4 * horizon, horizon + 0.06
+    _gradient(pen, 0, line, varied(rng, (120, 190, 235)), varied(rng, (226, 242, 246)))
+    _gradient(pen, line, shore, varied(rng, (10, 84, 160)), varied(rng, (64, 200, 208)))
+    y = line + 0.015
+    while y < shore - 0.03:
+        reach = 0.25 + 1.2 * (y - line)
+        for x in np.arange(rng.uniform(-0.3, 0), 1, 0.45 * reach):
+            bow = [(x + t * 0.26 * reach, y - 0.02 * reach * np.sin(np.pi * t)) for t in np.linspace(0, 1, 7)]
+            pen.line(bow, 0.012 * reach, varied(rng, (176, 232, 242)))
+        y += 0.085 * reach
+    sand = varied(rng, (236, 220, 184), 8)
+    xs = np.linspace(0, 1, 24)
+    wash = shore + 0.012 * np.sin(rng.uniform(5, 9) * xs + rng.uniform(0, 6))
+    for drop, colour in ((-0.02, (244, 252, 252)), (0.0, toned(sand, 0.8)), (0.035, sand)):
+        pen.polygon([(1, 1), (0, 1), *zip(xs, wash + drop, strict=True)], colour)
+    _mottle(pen, rng, shore + 0.05, 1, grain=56, depth=6)
 
 
 def brick_wall(pen: Pen, rng: np.random.Generator, horizon: float) -> None:

@@ -49,7 +49,7 @@ POSES = {
     ),
     "pointing": Pose(far_arm=(-10, -4), near_arm=(91, 90)),
     "running": Pose(
-        far_arm=(52, 128), near_arm=(-58, 28), far_leg=(-24, -96), near_leg=(74, -4), lean=14, from_side=True
+        far_arm=(52, 128), near_arm=(-58, 28), far_leg=(-22, -42), near_leg=(84, -18), lean=14, from_side=True
     ),
     "sitting": Pose(
         far_arm=(-26, -20),
@@ -61,7 +61,7 @@ POSES = {
         tallest=0.5,
     ),
     "t_pose": Pose(far_arm=(-90, -90), near_arm=(90, 90)),
-    "waving": Pose(far_arm=(-12, -6), near_arm=(118, 188)),
+    "waving": Pose(far_arm=(-12, -6), near_arm=(116, 180)),
 }
 """The pose of every action, before its angles are jittered."""
 
@@ -75,6 +75,7 @@ _HAIR: tuple[Colour, ...] = (
     (150, 150, 150),
 )
 
+_SLEEVES, _SHORTS = 0.5, 0.3  # shares of people with sleeves to the wrist, and with shorts
 _TRUNK, _UPPER_ARM, _FOREARM, _THIGH, _SHIN = 0.27, 0.155, 0.145, 0.225, 0.225
 _SHOULDER_HALF, _HIP_HALF = (0.095, 0.052), (0.035, 0.02)  # (from the front, from the side): index with from_side
 
@@ -91,14 +92,28 @@ class Part:
 class Figure:
     """A person's parts, from the farthest to the nearest."""
 
-    parts: tuple[Part, ...]
+    groups: tuple[tuple[Part, ...], ...]
+    """Parts of one group melt into each other, as thigh and shin do: the rim runs around the whole group."""
+
+    @property
+    def discs_N3(self) -> NDArray[np.float64]:
+        """All discs (x, y, radius) of the body."""
+        return np.concatenate([part.discs_N3 for group in self.groups for part in group])
 
     @property
     def box(self) -> tuple[float, float, float, float]:
         """The exact bounds (x0, y0, x1, y1): a hull reaches just as far as its discs."""
-        discs = np.concatenate([part.discs_N3 for part in self.parts])
+        discs = self.discs_N3
         low, high = discs[:, :2] - discs[:, 2:], discs[:, :2] + discs[:, 2:]
         return (*low.min(axis=0).tolist(), *high.max(axis=0).tolist())
+
+    @property
+    def footing(self) -> tuple[float, float]:
+        """The left and right end of what is near the ground: there the shadow falls."""
+        _, top, _, bottom = self.box
+        discs = self.discs_N3
+        low = discs[discs[:, 1] + discs[:, 2] > bottom - 0.1 * (bottom - top)]
+        return float((low[:, 0] - low[:, 2]).min()), float((low[:, 0] + low[:, 2]).max())
 
     def mirrored(self) -> Figure:
         """Swap left and right."""
@@ -111,16 +126,20 @@ class Figure:
         return self._mapped(np.full(3, scale), np.array([x0 - left * scale, y1 - bottom * scale, 0.0]))
 
     def draw(self, pen: Pen) -> None:
-        """Paint every part with a dark rim and its light side up and left, which gives it volume."""
-        for part in self.parts:
-            radius = part.discs_N3[:, 2:]
-            lit = np.hstack([part.discs_N3[:, :2] - 0.14 * radius, 0.76 * radius])
-            pen.hull(part.discs_N3, toned(part.colour, 0.66))
-            pen.hull(lit, part.colour)
+        """Paint every group with a dark rim and its light side up and left, which gives it volume."""
+        for group in self.groups:
+            for part in group:
+                pen.hull(part.discs_N3, toned(part.colour, 0.66))
+            for part in group:
+                radius = part.discs_N3[:, 2:]
+                pen.hull(np.hstack([part.discs_N3[:, :2] - 0.14 * radius, 0.76 * radius]), part.colour)
 
     def _mapped(self, scale_3: NDArray[np.float64], shift_3: NDArray[np.float64]) -> Figure:
         return Figure(
-            parts=tuple(Part(discs_N3=part.discs_N3 * scale_3 + shift_3, colour=part.colour) for part in self.parts)
+            groups=tuple(
+                tuple(replace(part, discs_N3=part.discs_N3 * scale_3 + shift_3) for part in group)
+                for group in self.groups
+            )
         )
 
 
@@ -146,8 +165,8 @@ def random_outfit(rng: np.random.Generator) -> Outfit:
         shirt=_cloth(rng, 0.6, 1.0),
         trousers=_cloth(rng, 0.3, 0.75),
         shoes=_cloth(rng, 0.2, 0.9),
-        sleeves=bool(rng.random() < 0.5),
-        shorts=bool(rng.random() < 0.3),
+        sleeves=bool(rng.random() < _SLEEVES),
+        shorts=bool(rng.random() < _SHORTS),
     )
 
 
@@ -174,13 +193,14 @@ def build_figure(pose: Pose, outfit: Outfit) -> Figure:
         colour=outfit.shirt,
     )
     seat = Part(discs_N3=_discs((-hip, 0.066), (hip, 0.066)), colour=outfit.trousers)
-    far_leg = _leg(-hip, pose.far_leg, outfit, toe=90 if pose.from_side else -50)
-    near_leg = _leg(hip, pose.near_leg, outfit, toe=90 if pose.from_side else 50)
+    far_toe, near_toe, foot = (90, 90, 0.075) if pose.from_side else (-50, 50, 0.035)
+    far_leg = _leg(-hip, pose.far_leg, outfit, toe=far_toe, foot=foot)
+    near_leg = _leg(hip, pose.near_leg, outfit, toe=near_toe, foot=foot)
     far_arm, near_arm = _arm(neck - shoulder, pose.far_arm, outfit), _arm(neck + shoulder, pose.near_arm, outfit)
     if pose.from_side:
         far_leg, far_arm = _dimmed(far_leg), _dimmed(far_arm)
-        return Figure(parts=(*far_arm, *far_leg, *near_leg, seat, trunk, *_head(neck, pose, outfit), *near_arm))
-    return Figure(parts=(*far_leg, *near_leg, seat, trunk, *_head(neck, pose, outfit), *far_arm, *near_arm))
+        return Figure(groups=(far_arm, far_leg, (*near_leg, seat), (trunk,), *_head(neck, pose, outfit), near_arm))
+    return Figure(groups=((*far_leg, *near_leg, seat), (trunk,), *_head(neck, pose, outfit), far_arm, near_arm))
 
 
 def _arm(shoulder: NDArray[np.float64], limb: Limb, outfit: Outfit) -> tuple[Part, ...]:
@@ -193,11 +213,11 @@ def _arm(shoulder: NDArray[np.float64], limb: Limb, outfit: Outfit) -> tuple[Par
     )
 
 
-def _leg(hip: NDArray[np.float64], limb: Limb, outfit: Outfit, *, toe: float) -> tuple[Part, ...]:
-    """Build one leg; the foot stands at the angle ``toe`` to the shin."""
+def _leg(hip: NDArray[np.float64], limb: Limb, outfit: Outfit, *, toe: float, foot: float) -> tuple[Part, ...]:
+    """Build one leg; the foot, ``foot`` long, stands at the angle ``toe`` to the shin."""
     knee = hip + _step(limb[0], _THIGH)
     ankle = knee + _step(limb[1], _SHIN)
-    tip = ankle + _step(limb[1] + toe, 0.075 if abs(toe) > 60 else 0.035)
+    tip = ankle + _step(limb[1] + toe, foot)
     return (
         Part(discs_N3=_discs((ankle, 0.036), (tip, 0.028)), colour=outfit.shoes),
         Part(discs_N3=_discs((knee, 0.044), (ankle, 0.03)), colour=outfit.skin if outfit.shorts else outfit.trousers),
@@ -205,32 +225,35 @@ def _leg(hip: NDArray[np.float64], limb: Limb, outfit: Outfit, *, toe: float) ->
     )
 
 
-def _head(neck: NDArray[np.float64], pose: Pose, outfit: Outfit) -> tuple[Part, ...]:
-    """Neck, face, hair and eyes; the head follows half of the lean."""
+def _head(neck: NDArray[np.float64], pose: Pose, outfit: Outfit) -> tuple[tuple[Part, ...], ...]:
+    """Neck, hair, face and eyes; the head follows half of the lean."""
     up = _step(180.0 - pose.lean / 2, 1.0)
     right = np.array([-up[1], up[0]])
     chin, crown = neck + 0.1 * up, neck + 0.15 * up
-    ahead = 0.03 * right if pose.from_side else 0.0 * right
-    eyes = (0.3, 0.75) if pose.from_side else (-0.45, 0.45)
-    nose = (
-        Part(
-            discs_N3=_discs((chin + 0.075 * right, 0.012), (chin + 0.06 * right + 0.02 * up, 0.012)), colour=outfit.skin
-        ),
+    ahead = (0.03 if pose.from_side else 0.0) * right
+    face = Part(
+        discs_N3=_discs((chin + 0.3 * ahead, 0.05), (crown - 0.03 * up + 0.3 * ahead, 0.062)), colour=outfit.skin
     )
+    nose = Part(
+        discs_N3=_discs((chin + 0.062 * right, 0.014), (chin + 0.05 * right + 0.02 * up, 0.014)), colour=outfit.skin
+    )
+    fringe = crown + 0.045 * up
     return (
-        Part(discs_N3=_discs((neck, 0.034), (chin, 0.03)), colour=toned(outfit.skin, 0.85)),
-        Part(discs_N3=_discs((crown - ahead, 0.074)), colour=outfit.hair),
-        *(nose if pose.from_side else ()),
-        Part(discs_N3=_discs((chin + 0.3 * ahead, 0.05), (crown - 0.03 * up + 0.3 * ahead, 0.062)), colour=outfit.skin),
-        Part(
-            discs_N3=_discs(
-                (crown + 0.045 * up - 0.05 * right, 0.024),
-                (crown + 0.045 * up + 0.05 * right, 0.024),
-                (crown + 0.05 * up, 0.03),
+        (Part(discs_N3=_discs((neck, 0.034), (chin, 0.03)), colour=toned(outfit.skin, 0.85)),),
+        (Part(discs_N3=_discs((crown - ahead, 0.074)), colour=outfit.hair),),
+        (nose, face) if pose.from_side else (face,),
+        (
+            Part(
+                discs_N3=_discs(
+                    (fringe - 0.05 * right, 0.024), (fringe + 0.05 * right, 0.024), (crown + 0.05 * up, 0.03)
+                ),
+                colour=outfit.hair,
             ),
-            colour=outfit.hair,
         ),
-        *(Part(discs_N3=_discs((chin + 0.025 * up + 0.055 * eye * right, 0.009)), colour=(20, 20, 25)) for eye in eyes),
+        tuple(
+            Part(discs_N3=_discs((chin + 0.025 * up + 0.055 * eye * right, 0.009)), colour=(20, 20, 25))
+            for eye in ((0.6,) if pose.from_side else (-0.45, 0.45))
+        ),
     )
 
 

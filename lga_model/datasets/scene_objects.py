@@ -6,6 +6,7 @@ A painter gets a pen whose origin is where the thing touches the ground, and who
 from __future__ import annotations
 
 import colorsys
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -37,7 +38,7 @@ def umbrella(pen: Pen, rng: np.random.Generator) -> None:
     pen.shadow(0, 0, 0.4)
     pen.line([(0, 0), (0, -1)], 0.045, (112, 86, 62))
     rim = np.linspace(-1, 1, 7)
-    for number, (left, right) in enumerate(zip(rim[:-1], rim[1:], strict=True)):
+    for number, (left, right) in enumerate(itertools.pairwise(rim)):
         hem = (0.31 * (left + right), -0.59)
         pen.polygon([*_rib(left), hem, *reversed(_rib(right))], (first, second)[number % 2])
     pen.disc(0, -0.98, 0.03, toned(first, 0.7))
@@ -132,7 +133,7 @@ def flag(pen: Pen, rng: np.random.Generator) -> None:
     for number, colour in enumerate(stripes):
         top = -0.98 + 0.15 * number
         upper = np.stack([side * 0.68 * xs, top + wave], axis=1)
-        pen.polygon(np.concatenate([upper, upper[::-1] + (0, 0.155)]), colour)
+        pen.polygon(np.concatenate([upper, upper[::-1] + np.array([0, 0.155])]), colour)
     pen.line([(0, 0), (0, -1)], 0.04, (214, 214, 218))
     pen.disc(0, -1, 0.035, (222, 184, 70))
 

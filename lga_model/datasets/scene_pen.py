@@ -28,7 +28,8 @@ def toned(colour: Colour, factor: float) -> Colour:
 
 def varied(rng: np.random.Generator, colour: Colour, spread: float = 12.0) -> Colour:
     """Take a colour near the given one: each channel moves by at most ``spread``."""
-    red, green, blue = np.clip(np.asarray(colour) + rng.uniform(-spread, spread, 3), 0, 255).tolist()
+    moves = rng.uniform(-spread, spread, 3).tolist()
+    red, green, blue = (min(255.0, max(0.0, channel + move)) for channel, move in zip(colour, moves, strict=True))
     return red, green, blue
 
 
@@ -104,5 +105,7 @@ class Pen:
 
     def _fixed(self, points: Points) -> NDArray[np.int32]:
         """Units of this pen -> sixteenths of a pixel. OpenCV counts from a pixel's centre, we from its corner."""
-        pixels = (np.asarray(self.origin) + np.asarray(points, np.float64) * self.unit) * self.pixels.shape[0] - 0.5
-        return np.round(pixels * (1 << _FRACTION_BITS)).astype(np.int32)
+        side = self.pixels.shape[0]
+        pixels = np.asarray(points, np.float64) * (self.unit * side) + np.asarray(self.origin) * side - 0.5
+        fixed: NDArray[np.int32] = np.rint(pixels * (1 << _FRACTION_BITS)).astype(np.int32)
+        return fixed
