@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from lga_model.annotations import SPLITS, Annotation, Box, Split
 from lga_model.datasets import scene_backgrounds, scene_objects
-from lga_model.datasets.scene_figure import POSES, Figure, random_figure
+from lga_model.datasets.scene_figure import Figure, random_figure
 from lga_model.datasets.scene_pen import Pen, blank, reduced
+from lga_model.datasets.scene_poses import POSES
 
 ACTIONS: tuple[str, ...] = tuple(sorted(POSES))
 JPEG_QUALITY = 90
