@@ -185,7 +185,8 @@ def _draw_surroundings(pen: Pen, rng: np.random.Generator, context: str, *, pers
     """Paint the place, and its thing where the person leaves most room; then the shadow at the person's feet."""
     horizon = rng.uniform(0.46, 0.58)
     CONTEXTS[context].background(pen, rng, horizon)
-    left, _, right, feet = person.box if person else (0.5, 0.0, 0.5, 0.9)
+    nobody = rng.uniform(0.2, 0.8)
+    left, _, right, feet = person.box if person else (nobody, 0.0, nobody, 0.9)
     size = rng.uniform(0.26, 0.38)
     middle = left / 2 if left > 1 - right else (1 + right) / 2
     x = np.clip(middle + rng.uniform(-0.08, 0.08), 0.4 * size, 1 - 0.4 * size)

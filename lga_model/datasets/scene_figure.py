@@ -200,7 +200,7 @@ def _head(neck: NDArray[np.float64], pose: Pose, outfit: Outfit) -> tuple[tuple[
             ),
         ),
         tuple(
-            Part(discs_N3=_discs((chin + 0.025 * up + 0.055 * eye * right, 0.009)), colour=(20, 20, 25))
+            Part(discs_N3=_discs((chin + 0.025 * up + 0.055 * eye * right, 0.011)), colour=(20, 20, 25))
             for eye in ((0.6,) if pose.from_side else (-0.45, 0.45))
         ),
     )

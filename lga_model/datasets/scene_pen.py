@@ -17,6 +17,7 @@ Points = Sequence[tuple[float, float]] | NDArray[np.float64]
 
 SUPERSAMPLING = 2
 _FRACTION_BITS = 4  # OpenCV takes coordinates in sixteenths of a pixel
+_SMOOTH_RIM_PX = 0.7  # OpenCV's anti-aliased shapes are that much too wide on every side (measured, 5.0)
 _CIRCLE_22 = np.array([(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 22, endpoint=False)])
 
 
@@ -71,8 +72,9 @@ class Pen:
         self.hull(np.array([[x, y, radius]]), colour)
 
     def hull(self, discs_N3: NDArray[np.float64], colour: Colour) -> None:
-        """Fill the convex hull of some discs (x, y, radius): a limb is two, a trunk is four."""
-        rims = discs_N3[:, None, :2] + discs_N3[:, None, 2:] * _CIRCLE_22
+        """Fill the convex hull of some discs (x, y, radius), as wide as they are: a limb is two, a trunk is four."""
+        radii = np.maximum(discs_N3[:, None, 2:] - _SMOOTH_RIM_PX / (self.unit * self.pixels.shape[0]), 0)
+        rims = discs_N3[:, None, :2] + radii * _CIRCLE_22
         corners = cv2.convexHull(self._fixed(rims.reshape(-1, 2)))
         cv2.fillConvexPoly(self.pixels, corners, colour, cv2.LINE_AA, _FRACTION_BITS)
 
