@@ -1,0 +1,195 @@
+"""What an engine is and what it must match to be loaded: ``engine.json`` beside ``engine.bin``.
+
+An engine comes from storage and is as good as executable code: nothing of it is believed before its digest is checked
+against this record, and the record itself is refused when it says anything that this release does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
+
+from lga_model.calibration import Calibration
+from lga_model.config import ModelConfig
+from workers.errors import WorkerError
+
+ENGINE_FILE = "engine.bin"
+RECORD_FILE = "engine.json"
+FORMAT = 1
+"""Version of the layout of ``engine.json``. A new optional field keeps it; a change of meaning raises it."""
+
+Target = Literal["onnxruntime", "torch"]
+EnginePrecision = Literal["fp32"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Cells = Annotated[int, Field(ge=1)]
+
+
+class EngineError(WorkerError):
+    """An engine is damaged, does not fit this machine, or failed. The message names the command that makes another."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+
+class TensorSpec(_Record):
+    """One input or output of an engine."""
+
+    name: str
+    dtype: Literal["uint8", "float32"]
+    shape: tuple[int | None, ...]
+    """None is the free batch axis."""
+
+
+class Gpu(_Record):
+    """The GPU that an engine is bound to."""
+
+    name: str
+    compute_capability: str
+    """For example ``9.0``."""
+
+
+class Parity(_Record):
+    """How close an engine is to the model that it came from, over ``images`` real photographs."""
+
+    images: int
+    top1_agreement: float
+    """Share of images with the same label."""
+    max_probability_difference: float
+    """Over all images and classes."""
+    max_heatmap_difference: float | None
+    """Over all images and cells; None without a heatmap."""
+    max_pam_difference: float
+    """Over all images and cells, as a share of the largest absolute value in the image's own map."""
+    device: Literal["cpu", "cuda"]
+    """What the engine ran on."""
+
+
+class EngineRecord(_Record):
+    """Everything about an engine but its bytes."""
+
+    format: Literal[1] = 1
+    model: str
+    """Name of the model in the registry."""
+    version: int
+    """Number of its version, 0 for a bundle outside of a registry."""
+    target: Target
+    precision: EnginePrecision
+    backend_version: str
+    """Version of the runtime that the engine was proven on, and the only one that it is loaded with."""
+    gpu: Gpu | None = None
+    """GPU model that the engine is bound to; None when it runs anywhere."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    engine_sha256: Sha256
+    onnx_sha256: Sha256 | None = None
+    """Digest of the ONNX file that the engine was built from; None when there was none."""
+    weights_sha256: Sha256
+    config: ModelConfig
+    """The model's own configuration: classes in the order of the probabilities, input size, normalisation."""
+    heatmap_hw: tuple[Cells, Cells]
+    """Cells (h, w) of heatmap and PAM."""
+    preprocessing: str
+    """Name of the preprocessing that the images must have gone through."""
+    calibration: Calibration
+    parity: Parity | None = None
+    """The proof; None only while the engine is being made. The registry takes none without."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Action names in the order of the probabilities."""
+        return self.config.classes
+
+    @property
+    def size_px(self) -> int:
+        """Side of the square input."""
+        return self.config.image.size_px
+
+    @property
+    def has_heatmap(self) -> bool:
+        """Whether the engine tells where the person is."""
+        return self.config.has_heatmap
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def fingerprint(self) -> str:
+        """What makes rows differ: 16 hex digits of a sha256 over engine, preprocessing and calibration."""
+        return _digest(self.engine_sha256, self.preprocessing, asdict(self.calibration))[:16]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def key(self) -> str:
+        """Its name among the engines of its target: another runtime version or GPU model gives another key."""
+        bound_to = None if self.gpu is None else self.gpu.model_dump()
+        return f"{self.precision}-{_digest(self.fingerprint, self.backend_version, bound_to)[:12]}"
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder below ``engines/``."""
+        return f"{self.target}-{self.key}"
+
+    @property
+    def rebuild(self) -> str:
+        """The command that makes this engine again."""
+        reference = f"{self.model}:{self.version}" if self.version else self.model
+        return f"lga compile --model {reference} --target {self.target}"
+
+    def to_json(self) -> bytes:
+        """The content of ``engine.json``."""
+        return (self.model_dump_json(indent=2) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, name: str) -> Self:
+        """Read the content of ``engine.json``.
+
+        Args:
+            data: The content, untrusted.
+            name: Where it came from, for messages.
+
+        Raises:
+            EngineError: If it is damaged, contradicts itself, or says something that this release does not know.
+        """
+        try:
+            document = json.loads(data)
+            record = cls.model_validate_json(json.dumps(_without(document, _COMPUTED)))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"]) or "record"
+            raise EngineError(f"{name}: {field}: {first['msg']}; {_WAY_OUT}") from error
+        except (ValueError, RecursionError) as error:
+            raise EngineError(f"{name} is not an engine record: {error}; {_WAY_OUT}") from error
+        # Whatever is not read back as it stands is unknown here, or is a digest that does not belong to the rest.
+        if strange := _first_strange(document, json.loads(record.to_json())):
+            raise EngineError(f"{name}: {strange} means nothing to this release, or contradicts the rest; {_WAY_OUT}")
+        return record
+
+
+_COMPUTED = ("fingerprint", "key")
+_WAY_OUT = "use the release that wrote it, or compile the model again with `lga compile`"
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _without(document: object, names: tuple[str, ...]) -> object:
+    if not isinstance(document, dict):
+        return document
+    return {name: value for name, value in document.items() if name not in names}
+
+
+def _first_strange(document: object, known: object, path: str = "") -> str | None:
+    """The first field of a document that is not, or not so, in what was understood of it."""
+    if not isinstance(document, dict) or not isinstance(known, dict):
+        return None if document == known else path
+    for name, value in document.items():
+        here = f"{path}.{name}" if path else str(name)
+        if name not in known:
+            return here
+        if strange := _first_strange(value, known[name], here):
+            return strange
+    return None
