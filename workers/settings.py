@@ -206,8 +206,12 @@ class EvaluateSettings(ModelSettings):
     """Split to measure on."""
     batch_size: Count = 32
     """Images in one forward pass."""
+    skip_invalid: bool = False
+    """Measure on a manifest with bad rows; they are counted and left out."""
     json_output: str | None = None
     """Write the result as JSON to this URI or path as well."""
+    progress: bool | None = None
+    """Progress bar; without this setting it appears when the output is a terminal."""
 
 
 class CompileSettings(ModelSettings):
@@ -225,6 +229,8 @@ class CompileSettings(ModelSettings):
     """Largest allowed difference of one probability."""
     max_heatmap_difference: Annotated[float, Field(gt=0)] = 1e-2
     """Largest allowed difference of one heatmap cell."""
+    max_pam_difference: Annotated[float, Field(gt=0)] = 1e-2
+    """Largest allowed difference of one cell of the PAM, as a share of the map's largest value."""
     min_top1_agreement: Share = 1.0
     """Least share of images with the same label."""
 
