@@ -123,9 +123,7 @@ def read_manifest(data: bytes, name: str) -> Manifest:
         problems.extend(dropped)
     if not annotations and not problems:
         raise ManifestError(f"{name} has no rows")
-    return Manifest(
-        annotations=tuple(annotations), problems=tuple(problems), digest=hashlib.sha256(data).hexdigest()
-    )
+    return Manifest(annotations=tuple(annotations), problems=tuple(problems), digest=hashlib.sha256(data).hexdigest())
 
 
 def write_manifest(annotations: Iterable[Annotation], kind: Literal["parquet", "jsonl"]) -> bytes:
@@ -186,7 +184,10 @@ def _json_rows(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any] | P
             yield line, Problem(line=line, field="row", reason=f"not JSON: {error}")
             continue
         if not isinstance(row, dict):
-            yield line, Problem(line=line, field="row", reason=f"a JSON object was expected, not a {type(row).__name__}")
+            yield (
+                line,
+                Problem(line=line, field="row", reason=f"a JSON object was expected, not a {type(row).__name__}"),
+            )
             continue
         any_object = True
         yield line, row
@@ -210,7 +211,7 @@ def _annotation(row: dict[str, Any], line: int) -> tuple[Annotation, list[Proble
     annotation = Annotation(
         image=_text(row, "image"),
         action=_text(row, "action"),
-        split=split,  # type: ignore[arg-type]
+        split=split,
         boxes=tuple(boxes),
         width=width,
         height=height,

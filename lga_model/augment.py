@@ -31,7 +31,7 @@ def random_matrix(rng: np.random.Generator, augmentation: Augmentation) -> Matri
     around_centre = np.array([[cos * mirror, -sin, 0.0], [sin * mirror, cos, 0.0], [0.0, 0.0, 1.0]])
     to_centre = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5], [0.0, 0.0, 1.0]])
     back = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
-    return back @ around_centre @ to_centre
+    return np.asarray(back @ around_centre @ to_centre)
 
 
 def warp_image(pixels_HWC: NDArray[np.uint8], matrix_33: Matrix) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """Bytes of a photograph to the network's pixels: the one preprocessing, for training and for scoring.
 
-The whole image is squeezed to a square. A JPEG is decoded at the smallest scale of its own transform that is still large
-enough (a 12-megapixel photograph costs a sixteenth that way), then resized once. Everything else goes through Pillow.
+The whole image is squeezed to a square. A JPEG is decoded at the smallest scale of its own transform that is still
+large enough (far cheaper for a 12-megapixel photograph), then resized once. Everything else goes through Pillow.
 
 Shape suffixes: H W = pixels, C = red, green, blue.
 """
@@ -99,27 +99,27 @@ def _check_kind(data: bytes, limits: ImageLimits) -> None:
         raise ImageError("not_an_image", "the object is empty")
     if len(data) > limits.max_bytes:
         raise ImageError("too_large", f"{len(data)} bytes; the limit is {limits.max_bytes}")
-    if data.startswith((_JPEG, b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        if struct.unpack("<I", data[4:8])[0] + 8 > len(data):
-            raise ImageError("truncated", "the WebP file is shorter than its header says")
+    if data.startswith(_READ) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         return
     if data[4:8] == b"ftyp":
-        brand = data[8:12].decode("ascii", "replace")
-        if brand in {"avif", "avis"}:
-            return
-        if brand in {"heic", "heix", "hevc", "heim", "heis", "mif1", "msf1"}:
-            if ".heic" in Image.registered_extensions():
-                return
-            raise ImageError("unsupported", "HEIC needs the extra [heif]")
-        raise ImageError("not_an_image", f"a media container of the kind {brand!r}")
+        _check_container(data[8:12].decode("ascii", "replace"))
+        return
     for start, name in _OTHER_IMAGES.items():
         if data.startswith(start):
             raise ImageError("unsupported", f"{name} is not among the formats that are read")
     raise ImageError("not_an_image", f"the file starts with {data[:8]!r}")
 
 
+def _check_container(brand: str) -> None:
+    """Of the media containers some hold still images; what opens them depends on what Pillow was built with."""
+    if brand in {"heic", "heix", "hevc", "heim", "heis", "mif1", "msf1"}:
+        if ".heic" not in Image.registered_extensions():
+            raise ImageError("unsupported", "HEIC needs a plugin for Pillow (pillow-heif)")
+    elif brand not in {"avif", "avis"}:
+        raise ImageError("not_an_image", f"a media container of the kind {brand!r}")
+
+
+_READ = (_JPEG, b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHER_IMAGES = {
     b"8BPS": "Photoshop",
     b"\0\0\0\x0cjP  ": "JPEG 2000",
@@ -143,7 +143,7 @@ def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
 def _decode_jpeg(data: bytes, size_px: int, limits: ImageLimits) -> DecodedImage:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:  # KeyError: a colour model that it has no name for.
         whole = data.rstrip(b"\0").endswith(b"\xff\xd9")
         raise ImageError("decode_error" if whole else "truncated", f"JPEG header: {error}") from error
     _check_pixels(width, height, limits)
@@ -160,6 +160,9 @@ def _decode_jpeg(data: bytes, size_px: int, limits: ImageLimits) -> DecodedImage
 
 
 def _decode_with_pillow(data: bytes, size_px: int, limits: ImageLimits) -> DecodedImage:
+    if data[:4] == b"RIFF" and struct.unpack("<I", data[4:8])[0] + 8 > len(data):
+        # The WebP decoder's own message does not tell truncation from damage.
+        raise ImageError("truncated", "the WebP file is shorter than its header says")
     try:
         image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
@@ -239,5 +242,7 @@ def _orientation(exif: Image.Exif) -> int:
 
 def _reason_for(message: str) -> Reason:
     lowered = message.lower()
-    ends_early = any(word in lowered for word in ("truncat", "premature", "end of file", "not enough", "unexpected end"))
+    ends_early = any(
+        word in lowered for word in ("truncat", "premature", "end of file", "not enough", "unexpected end")
+    )
     return "truncated" if ends_early else "decode_error"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from workers.demo.local_s3 import LocalS3, local_s3
@@ -17,6 +18,10 @@ from workers.storage import forget_client, make_bucket
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+# The first example of a run pays for imports and caches; a deadline would call that a failure.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 @dataclass

@@ -186,8 +186,10 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """CPU cores of each worker; without it the machine's cores are shared among the workers."""
     seed: int = 0
     """Decides initial weights, order and augmentation."""
+    cache_mb: Annotated[int, Field(ge=0)] = 1024
+    """MiB of memory of each worker for decoded images; what does not fit is read again in each epoch."""
     skip_invalid: bool = False
-    """Train on a manifest with bad rows; they are counted and left out."""
+    """Train on a manifest with bad rows or unusable images; they are counted and left out."""
 
 
 class ModelSettings(RegistrySettings):

@@ -1,0 +1,129 @@
+"""Stanford40: 40 actions, 9532 photographs, one person box each (Yao et al., ICCV 2011).
+
+The official layout: ``JPEGImages/``, ``XMLAnnotations/`` and ``ImageSplits/`` with ``actions.txt`` and, for each
+action, ``<action>_train.txt`` and ``<action>_test.txt``. There is no official validation split: a share of the training
+images of each class becomes one, chosen by a hash of the file name, so that it is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree as SafeElementTree
+from defusedxml.common import DefusedXmlException
+
+from lga_model.annotations import Annotation, Box, Split
+
+
+class DatasetError(ValueError):
+    """A raw data set that is not as it should be; names the file and the field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawDataset:
+    """What was found in a raw data set."""
+
+    annotations: tuple[Annotation, ...]
+    """Images relative to the data set's root."""
+    missing: tuple[str, ...]
+    """Images that the split files name and that are not there."""
+
+
+def read_stanford40(root: Path, *, validation_share: float = 0.1, seed: int = 0) -> RawDataset:
+    """Read the data set's split lists and boxes.
+
+    Args:
+        root: The folder that holds ``JPEGImages``.
+        validation_share: Share of each class's training images that is set aside for validation, in [0, 1].
+        seed: Another seed sets other images aside.
+
+    Raises:
+        DatasetError: A folder, list or annotation is missing or malformed.
+    """
+    for folder in ("JPEGImages", "XMLAnnotations", "ImageSplits"):
+        if not (root / folder).is_dir():
+            raise DatasetError(f"{root} is not the Stanford40 data set: it has no folder {folder}")
+    annotations: list[Annotation] = []
+    missing: list[str] = []
+    for action in _actions(root / "ImageSplits" / "actions.txt"):
+        training = _names(root / "ImageSplits" / f"{action}_train.txt")
+        splits: dict[str, Split] = dict.fromkeys(training, "train")
+        splits |= dict.fromkeys(_set_aside(training, validation_share, seed), "val")
+        splits |= dict.fromkeys(_names(root / "ImageSplits" / f"{action}_test.txt"), "test")
+        for name, split in splits.items():
+            if (root / "JPEGImages" / name).is_file():
+                annotations.append(_annotation(root, name, action, split))
+            else:
+                missing.append(name)
+    if not annotations:
+        raise DatasetError(f"none of the images that {root / 'ImageSplits'} names is in {root / 'JPEGImages'}")
+    return RawDataset(annotations=tuple(annotations), missing=tuple(missing))
+
+
+def _actions(path: Path) -> list[str]:
+    lines = [line.split() for line in _lines(path)]
+    actions = [words[0] for words in lines if words and words[0] != "action_name"]
+    if not actions:
+        raise DatasetError(f"{path} names no action")
+    return actions
+
+
+def _names(path: Path) -> list[str]:
+    names = [line.strip() for line in _lines(path) if line.strip()]
+    for name in names:
+        if Path(name).name != name:
+            raise DatasetError(f"{path}: {name!r} is not the name of an image")
+    return names
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is missing") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+
+
+def _set_aside(names: list[str], share: float, seed: int) -> list[str]:
+    """The validation part: the smallest hashes, so that one more image moves no other."""
+    order = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    return order[: math.floor(share * len(names) + 0.5)]
+
+
+def _annotation(root: Path, name: str, action: str, split: Split) -> Annotation:
+    path = root / "XMLAnnotations" / f"{Path(name).stem}.xml"
+    tree = _parse(path)
+    width, height = int(_number(tree, "size/width", path)), int(_number(tree, "size/height", path))
+    boxes = tuple(_box(each, path) for each in tree.iterfind("object/bndbox"))
+    return Annotation(image=f"JPEGImages/{name}", action=action, split=split, boxes=boxes, width=width, height=height)
+
+
+def _parse(path: Path) -> Element:
+    try:
+        tree: Element = SafeElementTree.fromstring(path.read_bytes(), forbid_dtd=True)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is missing") from error
+    except (ParseError, DefusedXmlException, ValueError, OSError) as error:
+        raise DatasetError(f"{path} is not a usable XML file: {error}") from error
+    return tree
+
+
+def _box(element: Element, path: Path) -> Box:
+    x0, y0, x1, y1 = (_number(element, side, path) for side in ("xmin", "ymin", "xmax", "ymax"))
+    return x0, y0, x1, y1
+
+
+def _number(element: Element, field: str, path: Path) -> float:
+    text = element.findtext(field)
+    try:
+        number = float(text or "")
+    except ValueError as error:
+        raise DatasetError(f"{path}: {element.tag}/{field} is {text!r}, where a number is expected") from error
+    if not math.isfinite(number) or abs(number) > 2**31:
+        raise DatasetError(f"{path}: {element.tag}/{field} is {text}, which is no number of pixels")
+    return number
