@@ -66,7 +66,7 @@ def test_a_missing_manifest_is_told(store_uri):
     """
     So is one that is not there.
     """
-    with pytest.raises(SettingsError, match="there is no manifest .*nowhere.jsonl"):
+    with pytest.raises(SettingsError, match=r"there is no manifest .*nowhere.jsonl"):
         load_manifest(f"{store_uri}/nowhere.jsonl")
 
 

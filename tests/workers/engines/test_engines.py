@@ -186,7 +186,7 @@ def test_a_folder_without_engine_is_told(tmp_path):
     """
     No traceback for a folder that holds nothing.
     """
-    with pytest.raises(EngineError, match="cannot read .*engine.json"):
+    with pytest.raises(EngineError, match=r"cannot read .*engine.json"):
         open_engine(tmp_path)
 
 
