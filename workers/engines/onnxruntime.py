@@ -45,6 +45,8 @@ class OnnxRuntimeEngine(Engine):
     @override
     def infer(self, images_BHWC: NDArray[np.uint8]) -> EngineOutput:
         check_images(self.record, images_BHWC)
+        if self._session is None:
+            raise EngineError(f"engine {self.record.folder} is closed")
         names = [output.name for output in self.record.outputs]
         try:
             arrays = self._session.run(names, {self.record.inputs[0].name: images_BHWC})

@@ -132,7 +132,7 @@ def test_half_a_bundle_is_not_published(tmp_path, make_bundle):
     empty.mkdir()
     mixed = make_bundle(seed=1)
     (mixed / "model.safetensors").write_bytes((make_bundle(seed=2) / "model.safetensors").read_bytes())
-    with pytest.raises(SettingsError, match="it has no|cannot read model"):
+    with pytest.raises(SettingsError, match=r"it has no|cannot read model"):
         registry.publish("pose", empty)
     with pytest.raises(SettingsError, match="sha256 differs"):
         registry.publish("pose", mixed)
