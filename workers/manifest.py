@@ -1,19 +1,31 @@
-"""A training manifest from wherever it lies, with every image's full URI."""
+"""A training manifest from wherever it lies: every image under its full name, and its photographs as pixels."""
 
 from __future__ import annotations
 
 import dataclasses
+import posixpath
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from lga_model.annotations import Manifest, ManifestError, read_manifest
-from workers.errors import SettingsError
-from workers.storage import split_uri
+import numpy as np
+from numpy.typing import NDArray
+
+from lga_model.annotations import Annotation, Manifest, ManifestError, read_manifest
+from lga_model.images import ImageError, decode_image
+from workers.errors import ObjectMissing, SettingsError
+from workers.storage import read_uri, split_uri
+
+_SHOWN = 5
+_READERS = 8
+
+Batch = tuple[Sequence[Annotation], NDArray[np.uint8]]
 
 
 def load_manifest(uri: str) -> Manifest:
-    """Read a manifest; the images' paths, relative to it or not, become full URIs or absolute paths.
+    """Read a manifest. The images of its rows become full URIs or absolute paths, wherever the manifest lies.
 
     Raises:
-        SettingsError: If it is not a manifest.
+        SettingsError: If there is none, or it cannot be understood. Bad rows are not raised: see ``refuse_bad_rows``.
         StorageError: If it cannot be read.
     """
     store, name = split_uri(uri)
@@ -21,12 +33,66 @@ def load_manifest(uri: str) -> Manifest:
         manifest = read_manifest(store.get(name).data, uri)
     except ManifestError as error:
         raise SettingsError(f"{error}; write one with `lga prepare`") from error
+    except ObjectMissing as error:
+        raise SettingsError(f"there is no manifest {uri} ({error.reason}); write one with `lga prepare`") from error
     annotations = tuple(
-        dataclasses.replace(row, image=row.image if _is_full(row.image) else store.uri(row.image))
-        for row in manifest.annotations
+        dataclasses.replace(annotation, image=_full_name(annotation.image, store.root))
+        for annotation in manifest.annotations
     )
     return dataclasses.replace(manifest, annotations=annotations)
 
 
-def _is_full(image: str) -> bool:
-    return "://" in image or image.startswith("/")
+def refuse_bad_rows(manifest: Manifest, uri: str) -> None:
+    """Stop at a manifest with rows that cannot be used.
+
+    Raises:
+        SettingsError: Names the first of them by line and reason.
+    """
+    bad = manifest.bad_rows
+    if not bad:
+        return
+    shown = "; ".join(str(problem) for problem in bad[:_SHOWN])
+    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    raise SettingsError(f"{uri} has {len(bad)} bad rows: {shown}{more}. Mend them, or leave them out: --skip-invalid")
+
+
+def read_batches(annotations: Sequence[Annotation], size_px: int, batch_size: int) -> Generator[Batch]:
+    """Photographs of a loaded manifest in batches; the next batch is read while the present one is worked on.
+
+    Yields:
+        The annotations of a batch and their pixels, RGB uint8 ``[B, size_px, size_px, 3]``; the last may be smaller.
+
+    Raises:
+        SettingsError: At the first photograph that is missing or is no image.
+        StorageError: If the store does not answer.
+    """
+    chunks = [annotations[start : start + batch_size] for start in range(0, len(annotations), batch_size)]
+    pool = ThreadPoolExecutor(_READERS)
+
+    def start_reading(chunk: Sequence[Annotation]) -> list[Future[NDArray[np.uint8]]]:
+        return [pool.submit(_pixels, annotation, size_px) for annotation in chunk]
+
+    try:
+        reading = [start_reading(chunk) for chunk in chunks[:1]]
+        for number, chunk in enumerate(chunks):
+            reading += [start_reading(following) for following in chunks[number + 1 : number + 2]]
+            yield chunk, np.stack([image.result() for image in reading.pop(0)])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pixels(annotation: Annotation, size_px: int) -> NDArray[np.uint8]:
+    try:
+        return decode_image(read_uri(annotation.image), size_px).pixels_HWC
+    except ImageError as error:
+        raise SettingsError(f"the manifest names {annotation.image}, which cannot be decoded: {error}") from error
+    except ObjectMissing as error:
+        raise SettingsError(f"the manifest names {annotation.image}, but {error.reason}") from error
+
+
+def _full_name(image: str, folder: str) -> str:
+    """An image's URI or absolute path; a relative one starts from the manifest's folder."""
+    if "://" in image or image.startswith("/"):
+        return image
+    scheme, mark, path = folder.rpartition("://")
+    return scheme + mark + posixpath.normpath(f"{path}/{image}")

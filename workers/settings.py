@@ -208,8 +208,12 @@ class EvaluateSettings(ModelSettings):
     """Split to measure on."""
     batch_size: Count = 32
     """Images in one forward pass."""
+    skip_invalid: bool = False
+    """Measure on a manifest with bad rows; they are counted and left out."""
     json_output: str | None = None
     """Write the result as JSON to this URI or path as well."""
+    progress: bool | None = None
+    """Progress bar; without this setting it appears when the output is a terminal."""
 
 
 class CompileSettings(ModelSettings):
@@ -227,6 +231,8 @@ class CompileSettings(ModelSettings):
     """Largest allowed difference of one probability."""
     max_heatmap_difference: Annotated[float, Field(gt=0)] = 1e-2
     """Largest allowed difference of one heatmap cell."""
+    max_pam_difference: Annotated[float, Field(gt=0)] = 1e-2
+    """Largest allowed difference of one cell of the PAM, as a share of the map's largest value."""
     min_top1_agreement: Share = 1.0
     """Least share of images with the same label."""
 
@@ -294,6 +300,19 @@ class TagsQuerySettings(OutputSettings):
     """The question, for example: select label, count(*) from tags group by label"""
     format: Literal["table", "csv", "json"] = "table"
     """How the answer is printed."""
+
+
+class TagsEvaluateSettings(OutputSettings):
+    """Compare the written tags with the right labels of a manifest; photographs are matched by file name."""
+
+    manifest: str
+    """Manifest (URI or path) with the right labels."""
+    split: Literal["train", "val", "test"] = "test"
+    """Split to compare with."""
+    run: str | None = None
+    """Run to measure; without it the latest tag of each object."""
+    json_output: str | None = None
+    """Write the figures as JSON to this URI or path as well."""
 
 
 class ModelsListSettings(RegistrySettings):
@@ -461,6 +480,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "runs list": RunsListSettings,
     "runs show": RunsShowSettings,
     "tags query": TagsQuerySettings,
+    "tags evaluate": TagsEvaluateSettings,
     "models list": ModelsListSettings,
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,

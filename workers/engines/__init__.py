@@ -13,11 +13,12 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lga_model.images import PREPROCESSING
 from workers.engines.record import (
     ENGINE_FILE,
     RECORD_FILE,
@@ -69,8 +70,8 @@ class Engine(Protocol):
     record: EngineRecord
 
     @property
-    def device(self) -> str:
-        """``cpu`` or ``cuda``: what it runs on."""
+    def device(self) -> Literal["cpu", "cuda"]:
+        """What it runs on."""
 
     def infer(self, images_BHWC: NDArray[np.uint8]) -> EngineOutput:
         """Score a batch.
@@ -145,6 +146,8 @@ def unfit(record: EngineRecord) -> str | None:
         here = backend(record.target).version()
     except ImportError as error:
         return f"{record.target} is not installed here ({error})"
+    if record.preprocessing != PREPROCESSING:
+        return f"made for photographs prepared as {record.preprocessing!r}, and this release does {PREPROCESSING!r}"
     if here != record.backend_version:
         return f"made for {record.target} {record.backend_version}, and this is {here}"
     return None

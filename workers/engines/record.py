@@ -96,7 +96,8 @@ class EngineRecord(_Record):
     preprocessing: str
     """Name of the preprocessing that the images must have gone through."""
     calibration: Calibration
-    parity: Parity
+    parity: Parity | None = None
+    """The proof; None only while the engine is being made. The registry takes none without."""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lga_model.annotations import SPLITS, Annotation, Manifest, read_manifest, write_manifest
-from lga_model.datasets.misleading import render_misleading
+from lga_model.datasets.misleading import MisleadingConfig, generate_misleading
 from lga_model.datasets.stanford40 import DatasetError, read_stanford40
-from workers.errors import SettingsError
+from workers.errors import SettingsError, StorageError
 from workers.logs import get_log
 from workers.settings import PrepareMisleadingSettings, PrepareStanford40Settings
 from workers.storage import FolderStore, open_store, split_uri
@@ -40,13 +40,18 @@ def prepare_misleading(settings: PrepareMisleadingSettings) -> int:
     """Render the misleading scenes and write their manifest."""
     output = settings.output or str(settings.root / "manifest.parquet")
     kind = _kind(output)
-    annotations = render_misleading(
-        settings.root,
-        {"train": settings.train, "val": settings.val, "test": settings.test},
+    config = MisleadingConfig(
+        seed=settings.seed,
+        train=settings.train,
+        val=settings.val,
+        test=settings.test,
         size_px=settings.size_px,
         strength=settings.strength,
-        seed=settings.seed,
     )
+    try:
+        annotations = list(generate_misleading(settings.root, config))
+    except OSError as error:
+        raise StorageError("write images to", str(settings.root), error.strerror or str(error)) from error
     _write(annotations, settings.root, output, kind, missing=0)
     return 0
 

@@ -1,13 +1,4 @@
-"""The model registry: numbered versions that never change, and aliases that move.
-
-    <root>/<name>/versions/0007/{training.json, metrics.json, model.safetensors, model.json}
-    <root>/<name>/versions/0007/engines/<target>-<key>/{engine.bin, engine.json}
-    <root>/<name>/aliases/production.json
-
-A publisher claims a number by writing ``training.json`` on condition that it is not there yet, and writes
-``model.json`` last: a version exists once that file does. A publisher that dies in between leaves a number that nobody
-uses again. An alias moves by compare-and-swap and keeps its history. Folder and bucket behave alike.
-"""
+"""Versions, their engines and their aliases in an object store; the layout stands in ``workers.registry``."""
 
 from __future__ import annotations
 
@@ -19,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.aliases import Alias, promoted, rolled_back
-from workers.cache import cached_folder, default_cache
 from workers.engines.record import ENGINE_FILE, EngineError, EngineRecord
 from workers.engines.record import RECORD_FILE as ENGINE_RECORD_FILE
 from workers.errors import ConditionFailed, ObjectMissing, SettingsError, StorageError
 from workers.logs import get_log
+from workers.registry.aliases import Alias, promoted, rolled_back
+from workers.registry.cache import cached_folder, default_cache
 from workers.storage import open_store
 
 WEIGHTS_FILE = "model.safetensors"
@@ -193,6 +184,17 @@ class Registry:
                 records.append(record)
         return records
 
+    def has_engine(self, version: Version, record: EngineRecord) -> bool:
+        """Whether a version has this engine, undamaged."""
+        store = open_store(version.uri)
+        try:
+            key = _engine_key(record, ENGINE_RECORD_FILE)
+            stored = EngineRecord.from_json(store.get(key).data, store.uri(key))
+            data = store.get(_engine_key(record, ENGINE_FILE)).data
+        except (ObjectMissing, EngineError):
+            return False
+        return stored.folder == record.folder and hashlib.sha256(data).hexdigest() == record.engine_sha256
+
     def add_engine(self, version: Version, folder: Path) -> bool:
         """Add an engine to a version.
 
@@ -204,7 +206,7 @@ class Registry:
             Whether it was added; False when the same engine was there already. A damaged one is replaced.
 
         Raises:
-            EngineError: If the engine is not what its record says, or was made from other weights.
+            EngineError: If the engine is not what its record says, is not proven, or was made from other weights.
             StorageError: If the registry cannot be written.
         """
         record = EngineRecord.from_json((folder / ENGINE_RECORD_FILE).read_bytes(), str(folder))
@@ -214,7 +216,9 @@ class Registry:
             raise EngineError(f"{folder / ENGINE_FILE} is not the file that its record names (sha256 differs)")
         if record.weights_sha256 != _weights_digest(store.get(RECORD_FILE).data, store.uri(RECORD_FILE)):
             raise EngineError(f"{folder} was made from other weights than those of {version}")
-        if self._has_engine(version, record):
+        if record.parity is None:
+            raise EngineError(f"{folder} holds an engine that nothing proves equal to {version}")
+        if self.has_engine(version, record):
             return False
         # The record goes last: readers look for it, and it names the digest of the other.
         store.put(_engine_key(record, ENGINE_FILE), data)
@@ -247,6 +251,10 @@ class Registry:
 
         return cached_folder(_cache_place(cache, "engines", *digests.values()), digests, download)
 
+    def holds(self, version: Version) -> bool:
+        """Whether a version is one of this registry's, and not a bundle from elsewhere."""
+        return version.number > 0 and version == self._version(version.name, version.number)
+
     def promote(self, version: Version, alias: str) -> None:
         """Point an alias at a version. Nothing happens when it points there already.
 
@@ -254,7 +262,7 @@ class Registry:
             SettingsError: If the version is not a published one of this registry.
             ConditionFailed: If somebody else moved the alias at the same moment; it is where they put it.
         """
-        if not version.number or version.uri != self._version(version.name, version.number).uri:
+        if not self.holds(version):
             raise SettingsError(f"only a published version can have an alias, and {version} is not one of {self.uri}")
         self._move(version.name, alias, lambda before: promoted(before, version.number))
 
@@ -334,17 +342,6 @@ class Registry:
             if self.uri.startswith("s3://"):
                 raise
             return []
-
-    def _has_engine(self, version: Version, record: EngineRecord) -> bool:
-        """Whether an engine is there and sound."""
-        store = open_store(version.uri)
-        try:
-            key = _engine_key(record, ENGINE_RECORD_FILE)
-            stored = EngineRecord.from_json(store.get(key).data, store.uri(key))
-            data = store.get(_engine_key(record, ENGINE_FILE)).data
-        except (ObjectMissing, EngineError):
-            return False
-        return stored.folder == record.folder and hashlib.sha256(data).hexdigest() == record.engine_sha256
 
     def _what_there_is(self, name: str) -> str:
         """What a person may have meant, for messages."""

@@ -1,0 +1,56 @@
+"""The doctor tries the things themselves."""
+
+from __future__ import annotations
+
+from workers.__main__ import main
+from workers.doctor.checks import check_engines, check_ray, check_store
+from workers.storage import open_store
+
+
+def test_a_good_store_works(store_uri):
+    """
+    Folder and bucket pass, and nothing stays behind.
+    """
+    open_store(store_uri).put("already-there", b"")
+    finding = check_store(store_uri)
+
+    assert finding.works, finding.detail
+    assert ["already-there"] == [info.key for info in open_store(store_uri).list()]
+
+
+def test_a_missing_bucket_fails_with_its_reason(s3):
+    """
+    The finding says what is wrong, without a traceback.
+    """
+    finding = check_store("s3://nobody-made-this-one")
+
+    assert finding.works is False
+    assert "no such bucket" in finding.detail
+
+
+def test_ray_runs_a_task(ray_local):
+    """
+    Ray is not only importable: a task comes back.
+    """
+    assert check_ray().works
+
+
+def test_the_wanted_engine_is_needed():
+    """
+    Asking for a target makes its runtime count.
+    """
+    assert [("engine onnxruntime", True), ("engine torch", False)] == [
+        (finding.part, finding.needed) for finding in check_engines("onnxruntime")
+    ]
+
+
+def test_the_command_exits_with_one_when_the_store_fails(ray_local, capsys):
+    """
+    Exit code 1 and a table for people.
+    """
+    code = main(["doctor", "--store", "/proc/nothing-can-be-written-here"])
+    shown = capsys.readouterr().out
+
+    assert 1 == code
+    assert "fails" in shown
+    assert "Traceback" not in shown

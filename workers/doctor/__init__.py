@@ -1,0 +1,1 @@
+"""``lga doctor``: what works on this machine."""

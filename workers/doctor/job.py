@@ -1,0 +1,29 @@
+"""The whole path of ``lga doctor``: one check after the other, a table, an exit code."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from workers.doctor.checks import Finding, check_engines, check_gpu, check_packages, check_ray, check_store
+from workers.settings import DoctorSettings
+
+SYMBOLS = {True: "[green]works[/green]", False: "[red]fails[/red]", None: "[dim]absent[/dim]"}
+
+
+def examine(settings: DoctorSettings) -> int:
+    """Print what works here. Returns 1 when something that is needed or was asked for does not, else 0."""
+    findings = [*check_packages(), check_gpu(), check_ray(), *check_engines(settings.target)]
+    if settings.store is not None:
+        findings.append(check_store(settings.store))
+    _print(findings)
+    return int(any(finding.works is not True and finding.needed for finding in findings))
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table(title="What works here", title_justify="left")
+    for column in ("part", "state", "what was found"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        table.add_row(finding.part, SYMBOLS[finding.works], finding.detail)
+    Console().print(table)

@@ -1,0 +1,106 @@
+"""PyTorch in fp32: the reference that every other engine is compared with.
+
+``engine.bin`` is the ``model.safetensors`` of the version; the record's ``config`` says which network it fits. Threads
+and TF32 are settings of the whole process in PyTorch: the last engine that was opened decides.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load
+from typing_extensions import override
+
+from lga_model.checkpoint import CheckpointError, ModelRecord, load_model
+from lga_model.export import InferenceGraph
+from lga_model.images import PREPROCESSING
+from lga_model.network import build_network
+from workers.engines import Engine, EngineError, EngineOutput, EngineRecord
+from workers.engines.signature import check_images, check_signature, signature
+from workers.errors import SettingsError
+
+
+def version() -> str:
+    """Version of PyTorch, without the build's suffix: the same weights serve CPU and CUDA builds."""
+    return str(torch.__version__).partition("+")[0]
+
+
+def open(record: EngineRecord, data: bytes, threads: int | None) -> TorchEngine:  # noqa: A001 - engines.open
+    """Open an engine whose digest was checked; see ``workers.engines.open_engine``."""
+    try:
+        network = build_network(record.config)
+        network.load_state_dict(load(data))
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise EngineError(
+            f"PyTorch cannot load engine {record.folder}: {error}; rebuild with: {record.rebuild}"
+        ) from error
+    return TorchEngine(record, InferenceGraph(network, record.calibration), threads)
+
+
+class TorchEngine(Engine):
+    """An ``InferenceGraph`` in evaluation mode."""
+
+    def __init__(self, record: EngineRecord, graph: InferenceGraph, threads: int | None) -> None:
+        self.record = record
+        check_signature(record, *signature(graph.network.config, graph.network.feature_size))
+        if threads is not None:
+            torch.set_num_threads(threads)
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        self._graph: InferenceGraph | None = graph.to(self.device).eval()
+
+    @property
+    @override
+    def device(self) -> Literal["cpu", "cuda"]:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @override
+    def infer(self, images_BHWC: NDArray[np.uint8]) -> EngineOutput:
+        check_images(self.record, images_BHWC)
+        if self._graph is None:
+            raise EngineError(f"engine {self.record.folder} is closed")
+        try:
+            return run_graph(self._graph, images_BHWC)
+        except RuntimeError as error:
+            raise EngineError(f"engine {self.record.folder} failed on {len(images_BHWC)} images: {error}") from error
+
+    @override
+    def close(self) -> None:
+        self._graph = None
+
+
+def load_graph(bundle: Path, model: str) -> tuple[InferenceGraph, ModelRecord]:
+    """Load a fetched model, on the CPU: what every engine made from it has to compute.
+
+    Args:
+        bundle: As ``Registry.fetch`` returns it.
+        model: What to call it in messages.
+
+    Raises:
+        SettingsError: If this release cannot read the model, or would prepare its photographs in another way.
+    """
+    try:
+        network, record = load_model(bundle)
+    except CheckpointError as error:
+        raise SettingsError(f"model {model} cannot be loaded: {error}") from error
+    if record.preprocessing != PREPROCESSING:
+        raise SettingsError(
+            f"model {model} learnt from photographs prepared as {record.preprocessing!r}, and this release prepares "
+            f"them as {PREPROCESSING!r}: use the release that trained it"
+        )
+    return InferenceGraph(network, record.calibration), record
+
+
+def run_graph(graph: InferenceGraph, images_BHWC: NDArray[np.uint8]) -> EngineOutput:
+    """Score a batch, where the graph's weights are. The definition of what every engine has to say."""
+    # A copy: PyTorch knows no read-only tensors, and arrays out of Ray's object store are read-only.
+    images = torch.tensor(images_BHWC, device=graph.network.scale_C.device)
+    with torch.inference_mode():
+        tensors = graph(images)
+    found = {name: tensor.float().cpu().numpy() for name, tensor in zip(graph.output_names, tensors, strict=True)}
+    return EngineOutput(found["probabilities"], found.get("heatmap"), found["pam"])

@@ -1,0 +1,1 @@
+"""``lga models``: look at the registry, move an alias, move it back."""

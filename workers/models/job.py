@@ -1,0 +1,141 @@
+"""``lga models``: list, show, promote, rollback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from workers.errors import ObjectMissing, SettingsError
+from workers.registry import METRICS_FILE, RECORD_FILE, TRAINING_FILE, Registry, Version
+from workers.settings import ModelsListSettings, ModelsPromoteSettings, ModelsRollbackSettings, ModelsShowSettings
+from workers.storage import open_store
+
+_FIGURES = {"map": "mAP", "top1": "top-1", "focus": "focus"}
+
+
+def list_models(settings: ModelsListSettings) -> int:
+    """Print every version of every model, and the aliases that point at it."""
+    registry = Registry(settings.registry)
+    names = registry.names()
+    if not names:
+        print(f"{registry.uri} holds no model yet; `lga train` publishes one")
+        return 0
+    table = Table(title=f"models in {registry.uri}")
+    for column in ("model", "aliases", *_FIGURES.values(), "engines"):
+        table.add_column(column, justify="right" if column in _FIGURES.values() else "left")
+    for name in names:
+        for version in registry.versions(name):
+            validation = _read(version, METRICS_FILE).get("validation")
+            figures = (_figure(validation, key) for key in _FIGURES)
+            engines = ", ".join(record.target for record in registry.engines(version))
+            table.add_row(str(version), ", ".join(_pointing(registry, version)), *figures, engines)
+    Console().print(table)
+    return 0
+
+
+def show_model(settings: ModelsShowSettings) -> int:
+    """Print what one version is, how good it was on validation, where it came from, and its engines."""
+    registry = Registry(settings.registry)
+    version = registry.resolve(settings.model)
+    console = Console()
+    facts = Table(title=str(version), show_header=False)
+    for name, value in _facts(registry, version):
+        facts.add_row(name, value)
+    console.print(facts)
+    engines = Table(title="engines" if (records := registry.engines(version)) else _no_engine(version))
+    for column in ("engine", "runtime", "fingerprint", "parity: top-1", "probability", "heatmap", "photographs"):
+        engines.add_column(column)
+    for record in records:
+        parity = record.parity
+        proof: tuple[str, ...] = ("-",) * 4
+        if parity is not None:
+            differences = (parity.max_probability_difference, parity.max_heatmap_difference)
+            shown = ("-" if value is None else f"{value:.1e}" for value in differences)
+            proof = (f"{parity.top1_agreement:.4f}", *shown, str(parity.images))
+        engines.add_row(record.folder, record.backend_version, record.fingerprint, *proof)
+    console.print(engines)
+    return 0
+
+
+def promote_model(settings: ModelsPromoteSettings) -> int:
+    """Point an alias at a version."""
+    registry = Registry(settings.registry)
+    version = registry.resolve(settings.model)
+    before = registry.aliases(version.name).get(settings.alias)
+    registry.promote(version, settings.alias)
+    was = "" if before is None else f" (before: {version.name}:{before})"
+    print(f"{version.name}@{settings.alias} is {version}{was}")
+    return 0
+
+
+def roll_back_model(settings: ModelsRollbackSettings) -> int:
+    """Point an alias back at the version that it held before."""
+    registry = Registry(settings.registry)
+    before = registry.alias(settings.name, settings.alias).version
+    version = registry.roll_back(settings.name, settings.alias)
+    print(f"{settings.name}@{settings.alias} is {version} again (before: {settings.name}:{before})")
+    return 0
+
+
+def _facts(registry: Registry, version: Version) -> Iterator[tuple[str, str]]:
+    """Name and value of everything that is known, the most useful first."""
+    record, training = _read(version, RECORD_FILE), _read(version, TRAINING_FILE)
+    validation = _read(version, METRICS_FILE).get("validation")
+    yield "files", version.uri
+    for alias in _pointing(registry, version):
+        move = registry.alias(version.name, alias).history[-1]
+        yield f"@{alias}", f"since {move.at:%Y-%m-%d %H:%M} UTC, by {move.by}{', rolled back' if move.rollback else ''}"
+    for name, *path in (
+        ("backbone", "config", "backbone"),
+        ("variant", "config", "variant"),
+        ("input", "config", "image", "size_px"),
+        ("classes", "config", "classes"),
+        ("recipe", "recipe", "name"),
+        ("weights", "weights_sha256"),
+    ):
+        yield name, _text(record, *path)
+    for key, name in _FIGURES.items():
+        yield f"{name} on validation", _figure(validation, key)
+    yield "trained on", _text(training, "manifest", "uri")
+    yield "manifest", _text(training, "manifest", "digest")
+
+
+def _pointing(registry: Registry, version: Version) -> list[str]:
+    """The aliases that point at a version; none at a bundle outside of the registry."""
+    if not registry.holds(version):
+        return []
+    return [alias for alias, number in registry.aliases(version.name).items() if number == version.number]
+
+
+def _no_engine(version: Version) -> str:
+    return f"no engine yet; lga compile --model {version}"
+
+
+def _read(version: Version, file: str) -> dict[str, Any]:
+    """One of a version's JSON files; empty when it is not there. Not trusted to hold anything."""
+    store = open_store(version.uri)
+    try:
+        document = json.loads(store.get(file).data)
+    except ObjectMissing:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{store.uri(file)} is not JSON: {error}") from error
+    return document if isinstance(document, dict) else {}
+
+
+def _text(document: object, *path: str) -> str:
+    """A value deep in a document, as text; lists with their length."""
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    if isinstance(document, list):
+        return f"{len(document)}: {', '.join(map(str, document))}"
+    return "-" if document is None else str(document)
+
+
+def _figure(figures: object, key: str) -> str:
+    value = figures.get(key) if isinstance(figures, dict) else None
+    return f"{value:.4f}" if isinstance(value, float | int) else "-"

@@ -1,0 +1,1 @@
+"""Bulk tagging: one row for every photograph under a prefix."""

@@ -1,0 +1,88 @@
+"""``lga score``: every photograph under a prefix becomes one row.
+
+input -inventory-> objects -plan-> shards -fetch-> pixels -predict-> rows -commit-> <output>/tags/run=.../
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+
+from workers.engines import EngineRecord
+from workers.errors import TooManyFailures
+from workers.logs import get_log
+from workers.metrics import served
+from workers.progress import ProgressBar
+from workers.runtime import ray_session, stopping_on_signals
+from workers.score.attempt import Parts, finish_run
+from workers.score.commit import Committer
+from workers.score.engine import choose_engine, find_candidates
+from workers.score.inventory import Selection, list_objects, open_source
+from workers.score.metrics import ScoreMetrics
+from workers.score.pipeline import cluster_resources
+from workers.score.plan import PlanRequest, find_or_make_plan
+from workers.score.predict import OpenEngine, RegisteredEngine
+from workers.score.record import RunRecord, read_record
+from workers.score.run import claim_run, fingerprint
+from workers.score.setup import build_pipeline, new_record, shard_schema
+from workers.score.summary import print_summary
+from workers.settings import ScoreSettings
+from workers.storage import open_store
+
+
+def score(settings: ScoreSettings) -> int:
+    """Tag everything under ``--input``; continue where an earlier attempt stopped."""
+    source, output = open_source(settings.input), open_store(settings.output)
+    # A bucket that is missing or closed is told now, before Ray takes its seconds and before anything is written.
+    next(list_objects(source, Selection(limit=1), output), None)
+    candidates = find_candidates(settings.registry, settings.model)
+    # Ray puts its own handler in the place of ours: ours are set again inside.
+    with ray_session(settings.ray_address), stopping_on_signals():
+        engine = choose_engine(candidates, settings.engine)
+        threads = cluster_resources(settings.engines).threads
+        opener = RegisteredEngine(
+            registry=settings.registry, version=candidates.version, record=engine, threads=threads
+        )
+        record = score_with(settings, engine, opener)
+    print_summary(record, output)
+    account = record.account
+    if account and account.failure_rate > settings.max_failure_rate:
+        raise TooManyFailures(
+            f"{account.failed} of {account.ok + account.failed} objects failed, more than --max-failure-rate "
+            f"{settings.max_failure_rate:g} allows; all rows are written, the reasons are in them"
+        )
+    return 0
+
+
+def score_with(settings: ScoreSettings, engine: EngineRecord, opener: OpenEngine) -> RunRecord:
+    """Do the run with a chosen engine, inside a Ray session; returns its finished record."""
+    source, output = open_source(settings.input), open_store(settings.output)
+    selection = Selection(include=tuple(settings.include), exclude=tuple(settings.exclude), limit=settings.limit)
+    digest = fingerprint(source, selection, engine.fingerprint, scores=settings.scores)
+    run_id = claim_run(output, digest, settings.run, datetime.now(UTC))
+    log = get_log(run_id=run_id)
+    request = PlanRequest(
+        run_id=run_id,
+        fingerprint=digest,
+        engine=engine.fingerprint,
+        shard_rows=settings.shard_rows,
+        now=datetime.now(UTC),
+    )
+    plan = find_or_make_plan(output, source, list_objects(source, selection, output), request)
+    log.info("score.run_planned", listed=plan.listed, skipped=plan.skipped, shards=plan.num_shards)
+    if plan.listed == 0:
+        log.warning("score.input_empty", input=source.uri, advice="check --input, --include and --exclude")
+    before = read_record(output, run_id)
+    if before and before.state == "finished":
+        log.info("score.run_already_finished")
+        return before
+    metrics = ScoreMetrics()
+    pipeline = build_pipeline(settings, source, output, plan, engine, opener)
+    committer = Committer(output, plan, shard_schema(settings, source, plan, engine))
+    with (
+        served(metrics, settings.metrics_port, settings.metrics_host),
+        contextlib.closing(committer),
+        ProgressBar("scoring", plan.rows, shown=settings.progress) as bar,
+    ):
+        parts = Parts(pipeline=pipeline, committer=committer, metrics=metrics, bar=bar, log=log)
+        return finish_run(parts, before or new_record(settings, source, plan, engine))

@@ -1,0 +1,179 @@
+"""The stream on Ray Data: chunks of missing shards -> fetch and decode (tasks) -> predict (actors) -> rows.
+
+Committing is left to the driver. Three ways were weighed: an actor that collects shards loses its buffer when its node
+dies, and nobody notices; one task that does a whole shard ties the number of decoding cores to the number of engines;
+the driver is the one process whose death ends the attempt anyway, and rows are small (1-2 kB, one hundredth of the
+photograph).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+
+from workers.errors import WorkerError
+from workers.score.fetch import FetchOptions
+from workers.score.load import load_chunk
+from workers.score.plan import Plan
+from workers.score.predict import OpenEngine, Predict
+from workers.storage import Store
+from workers.tags import Lineage, TagForm
+
+_CHUNK_ROWS = 256
+_CHUNKS_PER_PASS = 16_384  # Each is one object in Ray: bounds the driver's memory. Four million images.
+_BLOCK_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What Ray sets aside. Small enough for one CPU: the engines take at most half of it, one fetch task the rest."""
+
+    engines: int
+    engine_cpus: float
+    engine_gpus: float
+    fetch_cpus: float
+    threads: int | None
+    """CPU threads of one engine; None on a GPU."""
+
+
+def plan_resources(cpus: float, gpus: int, nodes: int, engines: int | None) -> Resources:
+    """Share a cluster between engines and what feeds them.
+
+    Args:
+        cpus: CPUs of the cluster.
+        gpus: GPUs of the cluster.
+        nodes: Machines of the cluster.
+        engines: Number of engine actors; None takes one for each GPU, or one.
+    """
+    count = engines or max(1, gpus)
+    on_one_node = math.ceil(count / max(1, nodes))
+    return Resources(
+        engines=count,
+        # On a GPU an engine's share is the card; with more engines than cards they share one.
+        engine_cpus=0 if gpus else min(1.0, cpus / 2 / count),
+        engine_gpus=1 / math.ceil(count / gpus) if gpus else 0,
+        fetch_cpus=min(1.0, cpus / 2),
+        threads=None if gpus else max(1, int(cpus / max(1, nodes)) // on_one_node),
+    )
+
+
+def cluster_resources(engines: int | None) -> Resources:
+    """``plan_resources`` for the cluster that this process is connected to."""
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    nodes = sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
+    return plan_resources(total.get("CPU", 1.0), int(total.get("GPU", 0)), nodes, engines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """Everything that the tasks and actors of a run need."""
+
+    source: Store
+    output: Store
+    plan: Plan
+    options: FetchOptions
+    opener: OpenEngine
+    form: TagForm
+    lineage: Lineage
+    resources: Resources
+
+    def stream(self, shards: Sequence[int]) -> Iterator[pa.Table]:
+        """Score shards, as many as fit into one pass; yields rows as they come, shards interleaved.
+
+        Raises:
+            WorkerError: What a task or an actor told, as it told it.
+            RayError: Anything else that went wrong in the cluster.
+        """
+        blocks = list(_chunks(self.plan, shards))
+        with _quiet(), _told():
+            chunks = ray.data.from_blocks(blocks)
+            pixels = chunks.map_batches(
+                load_chunk,
+                batch_size=None,
+                batch_format="pyarrow",
+                num_cpus=self.resources.fetch_cpus,
+                fn_args=(self.source, self.output, self.plan, self.options),
+            )
+            tagged = pixels.map_batches(
+                Predict,
+                batch_size=self.options.batch_size,
+                batch_format="pyarrow",
+                num_cpus=self.resources.engine_cpus,
+                num_gpus=self.resources.engine_gpus,
+                compute=ray.data.ActorPoolStrategy(size=self.resources.engines),
+                fn_constructor_args=(self.opener, self.form, self.lineage),
+                # One engine on each node before a second one on any. An option that fetching does not have also keeps
+                # Ray from fusing the two stages into one, which would decode on the engine's time.
+                scheduling_strategy="SPREAD",
+            )
+            for bundle in tagged.iter_internal_ref_bundles():
+                for entry in bundle.blocks:
+                    yield ray.get(entry.ref)
+
+
+def _chunks(plan: Plan, shards: Sequence[int]) -> Iterator[pa.Table]:
+    """One small block, and so one task, for each chunk of the shards; whole shards, up to the bound of a pass."""
+    count = 0
+    for shard in shards:
+        rows = plan.rows_of(shard)
+        if count and count + math.ceil(rows / _CHUNK_ROWS) > _CHUNKS_PER_PASS:
+            return
+        for start in range(0, rows, _CHUNK_ROWS):
+            count += 1
+            yield pa.table({"shard": [shard], "start": [start], "stop": [min(rows, start + _CHUNK_ROWS)]})
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray Data without its own bars and log lines, with small blocks; as before afterwards."""
+    context = ray.data.DataContext.get_current()
+    wanted: dict[str, Any] = {
+        "enable_progress_bars": False,
+        "print_on_execution_start": False,
+        "target_max_block_size": _BLOCK_BYTES,
+    }
+    before = {name: getattr(context, name) for name in wanted}
+    log = logging.getLogger("ray.data")
+    level = log.level
+    try:
+        for name, value in wanted.items():
+            setattr(context, name, value)
+        # What went wrong reaches us as an exception, and the user as one line.
+        log.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        log.setLevel(level)
+        for name, value in before.items():
+            setattr(context, name, value)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except RayError as error:
+        if told := _worker_error(error):
+            raise told from None
+        raise
+
+
+def _worker_error(error: BaseException | None) -> WorkerError | None:
+    """The error that one of ours raised, inside Ray's wrappers."""
+    if isinstance(error, RayTaskError):
+        return _worker_error(error.cause)
+    if isinstance(error, WorkerError):
+        # Ray appends advice on its own settings to the first argument.
+        first, *others = error.args
+        return type(error)(first.partition("\nFailed to ")[0] if isinstance(first, str) else first, *others)
+    if isinstance(error, ActorDiedError) and error.args:
+        return _worker_error(error.args[0]) if isinstance(error.args[0], BaseException) else None
+    return None if error is None else _worker_error(error.__cause__)

@@ -1,0 +1,133 @@
+"""Pixels -> rows of the tag table. An actor holds one engine; a batch that it cannot take is tried one by one.
+
+Shape suffixes: B = images, H W = pixels or cells, C = red, green, blue.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from workers.engines import Engine, EngineOutput, EngineRecord, open_engine
+from workers.registry import Registry, Version
+from workers.tags import Lineage, TagForm, failed, object_schema, rows
+
+OpenEngine = Callable[[], Engine]
+"""Opens the engine on the machine where it is called. Travels to the actors."""
+
+STAGE_COLUMNS = ("shard", "position", "read_bytes", "fetch_s", "decode_s", "predict_s")
+"""Columns beside those of the tag table: where a row belongs, and what it cost. The committer takes them off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredEngine:
+    """An engine of a version in a registry."""
+
+    registry: str
+    version: Version
+    record: EngineRecord
+    threads: int | None
+    """CPU threads; None leaves it to the runtime."""
+
+    def __call__(self) -> Engine:
+        """Fetch it unless this machine has it, check its digest, open it."""
+        return open_engine(Registry(self.registry).fetch_engine(self.version, self.record), self.threads)
+
+
+class Predict:
+    """The actor: opens its engine once, then turns tables of pixels into rows."""
+
+    def __init__(self, opener: OpenEngine, form: TagForm, lineage: Lineage) -> None:
+        self._engine = opener()
+        self._form, self._lineage = form, lineage
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Score the images of a batch.
+
+        Args:
+            batch: Rows of ``pixel_schema``.
+
+        Returns:
+            One row for each, in the same order: the tag table's columns and ``STAGE_COLUMNS``.
+        """
+        record = self._engine.record
+        objects = batch.select(object_schema().names).cast(object_schema())
+        is_ok = np.asarray(objects["status"]) == "ok"
+        begun = time.perf_counter()
+        output, errors = infer_each(self._engine, _pixels(batch, is_ok, record.size_px))
+        predict_s = (time.perf_counter() - begun) / max(1, int(is_ok.sum()))
+        if errors:
+            broken = np.zeros(len(is_ok), dtype=bool)
+            broken[np.flatnonzero(is_ok)[list(errors)]] = True
+            objects = failed(objects, broken, "engine_error", list(errors.values()))
+        table = rows(objects, output, self._form, record.calibration, self._lineage, datetime.now(UTC))
+        for name in STAGE_COLUMNS[:-1]:
+            table = table.append_column(name, batch[name])
+        return table.append_column("predict_s", pa.array(np.where(is_ok, predict_s, 0.0), pa.float32()))
+
+
+def infer_each(engine: Engine, images_BHWC: NDArray[np.uint8]) -> tuple[EngineOutput | None, dict[int, str]]:
+    """Infer a batch, and tell the images that the engine cannot take from the others.
+
+    Returns:
+        The output of the good images in their order, None when there is none; and for each other image, by its index in
+        rising order, what is wrong.
+    """
+    if not len(images_BHWC):
+        return None, {}
+    try:
+        outputs = {slice(0, len(images_BHWC)): engine.infer(images_BHWC)}
+        errors: dict[int, str] = {}
+    except Exception as error:  # noqa: BLE001 - a runtime raises what it likes
+        if len(images_BHWC) == 1:
+            return None, {0: f"{type(error).__name__}: {error}"}
+        outputs, errors = {}, {}
+        for index in range(len(images_BHWC)):
+            output, problem = infer_each(engine, images_BHWC[index : index + 1])
+            if output is None:
+                errors[index] = problem[0]
+            else:
+                outputs[slice(index, index + 1)] = output
+    return _finite(outputs, errors)
+
+
+def _finite(outputs: dict[slice, EngineOutput], errors: dict[int, str]) -> tuple[EngineOutput | None, dict[int, str]]:
+    """Join outputs, and take out images for which any number is not finite."""
+    if not outputs:
+        return None, errors
+    joined = _joined(list(outputs.values()))
+    index_B = np.concatenate([np.arange(part.start, part.stop) for part in outputs])
+    finite_B = np.ones(len(index_B), dtype=bool)
+    for array in joined:
+        if array is not None:
+            finite_B &= np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+    strange = {int(index): "the engine gave a number that is not finite" for index in index_B[~finite_B]}
+    errors = dict(sorted((errors | strange).items()))
+    if not finite_B.any():
+        return None, errors
+    probabilities_BA, heatmap_BHW, pam_BHW = joined
+    heatmap_BHW = None if heatmap_BHW is None else heatmap_BHW[finite_B]
+    return EngineOutput(probabilities_BA[finite_B], heatmap_BHW, pam_BHW[finite_B]), errors
+
+
+def _joined(outputs: list[EngineOutput]) -> EngineOutput:
+    heatmaps = [output.heatmap_BHW for output in outputs if output.heatmap_BHW is not None]
+    return EngineOutput(
+        np.concatenate([output.probabilities_BA for output in outputs]),
+        np.concatenate(heatmaps) if heatmaps else None,
+        np.concatenate([output.pam_BHW for output in outputs]),
+    )
+
+
+def _pixels(batch: pa.Table, is_ok: NDArray[np.bool_], size_px: int) -> NDArray[np.uint8]:
+    """Pixels of the good rows, ``[B, size_px, size_px, 3]``; without a copy when all are good and in one piece."""
+    column = batch["pixels"].combine_chunks()
+    chunk = column if isinstance(column, pa.FixedSizeListArray) else column.chunk(0)
+    images_BHWC: NDArray[np.uint8] = chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, size_px, size_px, 3)
+    return images_BHWC if is_ok.all() else images_BHWC[is_ok]

@@ -1,0 +1,108 @@
+"""``lga runs list`` and ``lga runs show``: what ran, how far it is, what failed and why."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from workers.errors import ObjectMissing, SettingsError
+from workers.score.account import count_written
+from workers.score.plan import Plan, read_plan
+from workers.score.record import Account, RunRecord, read_record
+from workers.score.summary import print_summary
+from workers.settings import RunsListSettings, RunsShowSettings
+from workers.storage import Store, open_store
+from workers.tags import list_shards
+
+_RUN_FILE = re.compile(r"runs/(?P<run_id>[^/]+)/(plan|run)\.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """A run as it stands now."""
+
+    run_id: str
+    plan: Plan | None
+    record: RunRecord | None
+    written_shards: int
+
+
+def list_runs(settings: RunsListSettings) -> int:
+    """Print a table of all runs, the oldest first."""
+    output = open_store(settings.output)
+    table = Table("run", "state", "listed", "unchanged", "ok", "failed", "shards", "images/s", "model", box=None)
+    for run_id in _started_in_order(output):
+        state = read_state(output, run_id)
+        table.add_row(*(Text(cell) for cell in _cells(state)))
+    if not table.row_count:
+        print(f"no runs under {output.uri()}")
+        return 0
+    Console().print(table)
+    return 0
+
+
+def show_run(settings: RunsShowSettings) -> int:
+    """Print one run: its account, its failures, its timing."""
+    output = open_store(settings.output)
+    run_ids = _started_in_order(output)
+    if settings.run is None and not run_ids:
+        raise SettingsError(f"there are no runs under {output.uri()}; check --output")
+    run_id = settings.run or run_ids[-1]
+    if run_id not in run_ids:
+        raise SettingsError(f"there is no run {run_id} under {output.uri()}; there are: {', '.join(run_ids) or 'none'}")
+    state = read_state(output, run_id)
+    if state.record is None:
+        print(f"run {run_id} is planned, and nothing is scored yet")
+        return 0
+    record = state.record
+    if state.plan is not None and record.account is None:
+        # Not finished: count what is there so far.
+        record = record.model_copy(update={"account": count_written(output, state.plan)})
+    print_summary(record, output)
+    return 0
+
+
+def read_state(output: Store, run_id: str) -> RunState:
+    """Plan, record and progress of one run."""
+    return RunState(
+        run_id=run_id,
+        plan=read_plan(output, run_id),
+        record=read_record(output, run_id),
+        written_shards=sum(1 for _ in list_shards(output, run_id)),
+    )
+
+
+def _started_in_order(output: Store) -> list[str]:
+    """Runs that have a plan or a record, by the time of their first file."""
+    started: dict[str, float] = {}
+    try:
+        for info in output.list("runs/"):
+            if match := _RUN_FILE.fullmatch(info.key):
+                when = info.last_modified.timestamp()
+                started[match["run_id"]] = min(when, started.get(match["run_id"], when))
+    except ObjectMissing as error:
+        if output.root.startswith("s3://"):
+            raise
+        raise SettingsError(f"there is no folder {output.uri()}; check --output") from error
+    return sorted(started, key=lambda run_id: (started[run_id], run_id))
+
+
+def _cells(state: RunState) -> list[str]:
+    plan, record = state.plan, state.record
+    account: Account | None = record.account if record else None
+    speed = record.attempts[-1].images_per_s if record and record.attempts else None
+    return [
+        state.run_id,
+        record.state if record else "planned",
+        str(plan.listed) if plan else "",
+        str(plan.skipped) if plan else "",
+        str(account.ok) if account else "",
+        str(account.failed) if account else "",
+        f"{state.written_shards}/{plan.num_shards}" if plan else str(state.written_shards),
+        "" if speed is None else f"{speed:.1f}",
+        f"{record.model}:{record.version}" if record else "",
+    ]

@@ -1,0 +1,84 @@
+"""From settings to the parts of a run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from lga_model.images import ImageLimits
+from workers.engines import EngineRecord
+from workers.score.fetch import FetchOptions
+from workers.score.inventory import Source
+from workers.score.pipeline import Pipeline, cluster_resources
+from workers.score.plan import Plan
+from workers.score.predict import OpenEngine
+from workers.score.record import RunRecord
+from workers.settings import ScoreSettings
+from workers.storage import Store
+from workers.tags import Lineage, TagForm, tag_schema
+
+_RECORDED = {
+    "include", "exclude", "limit", "engine", "scores", "shard_rows", "batch_size", "engines", "fetch_concurrency",
+    "image_timeout_s", "max_object_bytes", "max_image_pixels", "max_failure_rate", "model", "registry", "output",
+}  # fmt: skip
+"""Settings that go into ``run.json``. None of them can hold a secret."""
+
+
+def build_pipeline(
+    settings: ScoreSettings, source: Source, output: Store, plan: Plan, engine: EngineRecord, opener: OpenEngine
+) -> Pipeline:
+    """The stream of a run on the cluster that this process is connected to."""
+    return Pipeline(
+        source=source.store,
+        output=output,
+        plan=plan,
+        options=FetchOptions(
+            size_px=engine.size_px,
+            limits=ImageLimits(max_bytes=settings.max_object_bytes, max_pixels=settings.max_image_pixels),
+            batch_size=settings.batch_size,
+            concurrency=settings.fetch_concurrency,
+            timeout_s=settings.image_timeout_s,
+        ),
+        opener=opener,
+        form=tag_form(settings, engine),
+        lineage=Lineage(model=engine.model, version=engine.version, engine=engine.fingerprint, run_id=plan.run_id),
+        resources=cluster_resources(settings.engines),
+    )
+
+
+def tag_form(settings: ScoreSettings, engine: EngineRecord) -> TagForm:
+    """The shape of the rows."""
+    return TagForm(classes=engine.classes, heatmap_hw=engine.heatmap_hw, scores=settings.scores)
+
+
+def shard_schema(settings: ScoreSettings, source: Source, plan: Plan, engine: EngineRecord) -> pa.Schema:
+    """Columns and metadata of the shards."""
+    metadata = {
+        "input": source.uri,
+        "namespace": source.namespace,
+        "run": plan.run_id,
+        "model": f"{engine.model}:{engine.version}",
+        "engine": engine.fingerprint,
+        "target": engine.target,
+        "precision": engine.precision,
+        "preprocessing": engine.preprocessing,
+    }
+    return tag_schema(tag_form(settings, engine), metadata)
+
+
+def new_record(settings: ScoreSettings, source: Source, plan: Plan, engine: EngineRecord) -> RunRecord:
+    """The record of a run at its start."""
+    return RunRecord(
+        run_id=plan.run_id,
+        state="running",
+        input=source.uri,
+        model=engine.model,
+        version=engine.version,
+        engine=engine.fingerprint,
+        target=engine.target,
+        precision=engine.precision,
+        preprocessing=engine.preprocessing,
+        settings=settings.model_dump(mode="json", include=_RECORDED),
+        started_at=datetime.now(UTC),
+    )

@@ -1,0 +1,45 @@
+"""What a run came to, as a short table for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from workers.score.record import RunRecord
+from workers.storage import Store
+
+
+def print_summary(record: RunRecord, output: Store, console: Console | None = None) -> None:
+    """Print the account, the failures by reason, and where the tags are, to stdout."""
+    table = Table(title=Text(f"Run {record.run_id}"), show_header=False, title_justify="left", box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in summary(record, output):
+        table.add_row(Text(name), Text(value))
+    (console or Console()).print(table)
+
+
+def summary(record: RunRecord, output: Store) -> list[tuple[str, str]]:
+    """The lines of the table: name and value. Values are text from outside, not markup."""
+    lines = [
+        ("state", record.state),
+        ("input", record.input),
+        ("model", f"{record.model}:{record.version}, {record.target} {record.precision}, engine {record.engine}"),
+    ]
+    if account := record.account:
+        lines += [
+            ("listed", str(account.listed)),
+            ("unchanged", str(account.skipped)),
+            ("ok", str(account.ok)),
+            ("failed", str(account.failed)),
+        ]
+        lines += [(f"  {reason}", str(count)) for reason, count in account.reasons.items()]
+    lines.append(("attempts", str(len(record.attempts))))
+    if record.attempts:
+        last = record.attempts[-1]
+        limit = "" if last.bottleneck is None else f", limited by the {last.bottleneck}"
+        lines.append(("last attempt", f"{last.outcome or 'not ended'}, {last.wall_s:.1f} s, {last.work.images} images"))
+        lines.append(("speed", f"{last.images_per_s:.1f} images/s{limit}"))
+    lines.append(("tags", output.uri(f"tags/run={record.run_id}/")))
+    return lines

@@ -1,0 +1,39 @@
+"""The tag table: its columns, how rows are made, where shards lie, and the view of the latest row of each object.
+
+Jobs share this, not each other: scoring writes it; queries, reports and reviews read it.
+"""
+
+from __future__ import annotations
+
+from workers.tags.rows import failed, rows
+from workers.tags.schema import DETAIL_LENGTH, OBJECT_COLUMNS, REASONS, Lineage, TagForm, object_schema, tag_schema
+from workers.tags.shards import (
+    ShardName,
+    latest_rows_view,
+    list_shards,
+    read_parquet,
+    read_shard,
+    read_shards,
+    shard_key,
+    write_shard,
+)
+
+__all__ = [
+    "DETAIL_LENGTH",
+    "OBJECT_COLUMNS",
+    "REASONS",
+    "Lineage",
+    "ShardName",
+    "TagForm",
+    "failed",
+    "latest_rows_view",
+    "list_shards",
+    "object_schema",
+    "read_parquet",
+    "read_shard",
+    "read_shards",
+    "rows",
+    "shard_key",
+    "tag_schema",
+    "write_shard",
+]

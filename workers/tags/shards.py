@@ -1,0 +1,120 @@
+"""Where shards lie, how they are written and read, and which row of an object is its latest.
+
+``<output>/tags/run=<run_id>/shard-000042.parquet``: one shard is one object, written once, on condition that it is not
+there yet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workers.errors import ConditionFailed, ObjectMissing, StorageError
+from workers.storage import Store
+
+LATEST_ROWS = """
+    select * from {table}
+    qualify row_number() over (partition by key order by scored_at desc, run_id desc) = 1
+"""
+"""SQL of the latest row of each object; of two rows of the same moment, the later run's."""
+
+_SHARD_KEY = re.compile(r"tags/run=(?P<run_id>[^/]+)/shard-(?P<index>\d{6,})\.parquet")
+_READERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardName:
+    """One shard that is there."""
+
+    run_id: str
+    index: int
+
+    @property
+    def key(self) -> str:
+        """Its key under the output."""
+        return shard_key(self.run_id, self.index)
+
+
+def shard_key(run_id: str, index: int) -> str:
+    """The key of a shard under the output."""
+    return f"tags/run={run_id}/shard-{index:06d}.parquet"
+
+
+def latest_rows_view(table: str, view: str) -> str:
+    """SQL that makes the view of the latest row of each object."""
+    return f"create view {view} as {LATEST_ROWS.format(table=table)}"
+
+
+def list_shards(output: Store, run_id: str | None = None) -> Iterator[ShardName]:
+    """The shards under an output, or those of one run, streamed. Files of other names are not ours, and left out.
+
+    Nothing is there before the first run; a bucket that is not there is an error.
+    """
+    try:
+        for info in output.list(f"tags/run={run_id}/" if run_id is not None else "tags/run="):
+            if match := _SHARD_KEY.fullmatch(info.key):
+                yield ShardName(run_id=match["run_id"], index=int(match["index"]))
+    except ObjectMissing:
+        if output.root.startswith("s3://"):
+            raise
+
+
+def write_shard(output: Store, name: ShardName, table: pa.Table) -> int | None:
+    """Commit a shard: all of its rows at once, or none.
+
+    Returns:
+        Its size in bytes, or None when another attempt had written it before.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    data = sink.getvalue().to_pybytes()
+    try:
+        output.put(name.key, data, if_absent=True)
+    except ConditionFailed:
+        return None
+    return len(data)
+
+
+def read_shard(output: Store, name: ShardName, columns: list[str] | None = None) -> pa.Table:
+    """Read some columns of a shard; its schema carries the file's metadata.
+
+    Raises:
+        StorageError: If it is not there, or is no Parquet file with these columns.
+    """
+    return read_parquet(output, name.key, columns)
+
+
+def read_parquet(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
+    """Read some columns of a Parquet object. Errors as ``read_shard``."""
+    data = store.get(key).data
+    try:
+        # The file's own thread pool would compete with the readers of the other shards.
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise StorageError(
+            "read", store.uri(key), f"it is not a table of ours ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def read_shards(
+    output: Store, names: Iterable[ShardName], columns: list[str] | None = None
+) -> Iterator[tuple[ShardName, pa.Table]]:
+    """Read many shards, some of them ahead, in their order. Memory does not grow with their number."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        ahead: deque[tuple[ShardName, Future[pa.Table]]] = deque()
+        try:
+            for name in names:
+                ahead.append((name, pool.submit(read_shard, output, name, columns)))
+                if len(ahead) > _READERS:
+                    first, table = ahead.popleft()
+                    yield first, table.result()
+            for name, table in ahead:
+                yield name, table.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
