@@ -15,6 +15,7 @@ from lga_model.network import build_network
 from workers.errors import SettingsError
 from workers.manifest import load_manifest
 from workers.settings import TrainSettings
+from workers.storage import split_uri
 from workers.train.dataset import Splits, check_images, choose_splits
 from workers.train.plan import Plan, choose_config, choose_recipe
 from workers.train.weights import PretrainedWeights, load_weights
@@ -38,9 +39,10 @@ class Prepared:
 
     def lineage(self, settings: TrainSettings) -> dict[str, Any]:
         """Where the model comes from, as plain JSON."""
+        store, name = split_uri(settings.manifest)
         return {
             "manifest": {
-                "uri": settings.manifest,
+                "uri": store.uri(name),
                 "digest": self.plan.manifest_digest,
                 "train_rows": len(self.splits.train),
                 "val_rows": len(self.splits.val),
