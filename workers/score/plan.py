@@ -193,7 +193,7 @@ class _Ledger:
 
     def pending(self, rows: int) -> Iterator[pa.Table]:
         """What is listed and not done, in the order of the listing, cut into tables of so many rows."""
-        reader: Any = self._database.execute(
+        reader = self._database.sql(
             "select key, etag, size_bytes, last_modified from listed anti join done using (key, etag) order by position"
         ).to_arrow_reader(rows)
         rest = _LISTED.empty_table()

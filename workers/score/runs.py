@@ -34,7 +34,9 @@ class RunState:
 def list_runs(settings: RunsListSettings) -> int:
     """Print a table of all runs, the oldest first."""
     output = open_store(settings.output)
-    table = Table("run", "state", "listed", "unchanged", "ok", "failed", "shards", "images/s", "model", box=None)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "listed", "unchanged", "ok", "failed", "shards", "images/s", "model"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "run")
     for run_id in _started_in_order(output):
         state = read_state(output, run_id)
         table.add_row(*(Text(cell) for cell in _cells(state)))
