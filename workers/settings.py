@@ -302,6 +302,19 @@ class TagsQuerySettings(OutputSettings):
     """How the answer is printed."""
 
 
+class TagsEvaluateSettings(OutputSettings):
+    """Compare the written tags with the right labels of a manifest; photographs are matched by file name."""
+
+    manifest: str
+    """Manifest (URI or path) with the right labels."""
+    split: Literal["train", "val", "test"] = "test"
+    """Split to compare with."""
+    run: str | None = None
+    """Run to measure; without it the latest tag of each object."""
+    json_output: str | None = None
+    """Write the figures as JSON to this URI or path as well."""
+
+
 class ModelsListSettings(RegistrySettings):
     """List models, versions and aliases."""
 
@@ -467,6 +480,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "runs list": RunsListSettings,
     "runs show": RunsShowSettings,
     "tags query": TagsQuerySettings,
+    "tags evaluate": TagsEvaluateSettings,
     "models list": ModelsListSettings,
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,
