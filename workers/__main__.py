@@ -82,6 +82,7 @@ JOBS: dict[str, str] = {
     "runs list": "score.runs:list_runs",
     "runs show": "score.runs:show_run",
     "tags query": "score.query:query_tags",
+    "tags evaluate": "score.evaluation:evaluate_tags",
     "models list": "models.job:list_models",
     "models show": "models.job:show_model",
     "models promote": "models.job:promote_model",

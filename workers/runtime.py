@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -49,6 +50,8 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Non
     if ray.is_initialized():
         yield
         return
+    # Ray announces at every start that its own cluster asks for a token; nobody can act on that.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning", "configure_logging": True}
     if address is None:
         options |= {"num_cpus": cpus or os.cpu_count(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}

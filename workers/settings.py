@@ -186,8 +186,10 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """CPU cores of each worker; without it the machine's cores are shared among the workers."""
     seed: int = 0
     """Decides initial weights, order and augmentation."""
+    cache_mb: Annotated[int, Field(ge=0)] = 1024
+    """MiB of memory of each worker for decoded images; what does not fit is read again in each epoch."""
     skip_invalid: bool = False
-    """Train on a manifest with bad rows; they are counted and left out."""
+    """Train on a manifest with bad rows or unusable images; they are counted and left out."""
 
 
 class ModelSettings(RegistrySettings):
@@ -298,6 +300,19 @@ class TagsQuerySettings(OutputSettings):
     """The question, for example: select label, count(*) from tags group by label"""
     format: Literal["table", "csv", "json"] = "table"
     """How the answer is printed."""
+
+
+class TagsEvaluateSettings(OutputSettings):
+    """Compare the written tags with the right labels of a manifest; photographs are matched by file name."""
+
+    manifest: str
+    """Manifest (URI or path) with the right labels."""
+    split: Literal["train", "val", "test"] = "test"
+    """Split to compare with."""
+    run: str | None = None
+    """Run to measure; without it the latest tag of each object."""
+    json_output: str | None = None
+    """Write the figures as JSON to this URI or path as well."""
 
 
 class ModelsListSettings(RegistrySettings):
@@ -465,6 +480,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "runs list": RunsListSettings,
     "runs show": RunsShowSettings,
     "tags query": TagsQuerySettings,
+    "tags evaluate": TagsEvaluateSettings,
     "models list": ModelsListSettings,
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,

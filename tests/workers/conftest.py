@@ -51,7 +51,11 @@ def write_bundle(folder: Path, *, seed: int = 0, localisation: bool = True, mani
     network = build_network(config)
     with torch.no_grad():
         # As large as after a training: logits of random heads are all but equal, and so is every engine.
-        network.action.classifier.weight.mul_(300)
+        network.action.classifier.weight.mul_(100)
+        # timm starts every residual branch with a factor of 0: its weights would change nothing, however wrong.
+        for name, weight in network.named_parameters():
+            if name.endswith(("bn2.weight", "bn3.weight")):
+                weight.fill_(1)
     calibration = Calibration(
         temperature=1.5,
         conformal_threshold=0.9,

@@ -132,7 +132,7 @@ def test_half_a_bundle_is_not_published(tmp_path, make_bundle):
     empty.mkdir()
     mixed = make_bundle(seed=1)
     (mixed / "model.safetensors").write_bytes((make_bundle(seed=2) / "model.safetensors").read_bytes())
-    with pytest.raises(SettingsError, match="it has no|cannot read model"):
+    with pytest.raises(SettingsError, match=r"it has no|cannot read model"):
         registry.publish("pose", empty)
     with pytest.raises(SettingsError, match="sha256 differs"):
         registry.publish("pose", mixed)
@@ -357,7 +357,9 @@ def test_an_engine_comes_back_byte_for_byte(registry, tiny_source, torch_engine,
 
     assert added
     assert EngineRecord.from_json((torch_engine / "engine.json").read_bytes(), "") == record
-    assert {p.name: p.read_bytes() for p in torch_engine.iterdir()} == {p.name: p.read_bytes() for p in fetched.iterdir()}
+    assert {p.name: p.read_bytes() for p in torch_engine.iterdir()} == {
+        p.name: p.read_bytes() for p in fetched.iterdir()
+    }
 
 
 def test_the_same_engine_is_added_once(registry, tiny_source, torch_engine):

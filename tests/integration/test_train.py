@@ -1,0 +1,136 @@
+"""`lga train` from a manifest to a version in the registry, on a real Ray."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from lga_model.annotations import Annotation, write_manifest
+from lga_model.checkpoint import load_model
+from workers.__main__ import main
+from workers.errors import SettingsError
+from workers.registry import Registry
+from workers.settings import TrainSettings
+from workers.train.job import train
+
+SIZE = 64
+PLACES = {"left": (6, 24), "right": (42, 24), "up": (24, 6)}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Noise with a green square whose place is the action: 48 images to train on, 13 to validate on."""
+    root = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(61):
+        action = list(PLACES)[number % 3]
+        x, y = np.array(PLACES[action]) + random.integers(-4, 5, 2)
+        image = random.integers(0, 128, (SIZE, SIZE, 3), dtype=np.uint8)
+        image[y : y + 16, x : x + 16] = (30, 220, 60)
+        cv2.imwrite(str(root / f"{number}.jpg"), image)
+        split = "train" if number < 48 else "val"
+        box = (float(x), float(y), float(x + 16), float(y + 16))
+        rows.append(
+            Annotation(image=f"{number}.jpg", action=action, split=split, boxes=(box,), width=SIZE, height=SIZE)
+        )
+    path = root / "manifest.jsonl"
+    path.write_bytes(write_manifest(rows, "jsonl"))
+    return path
+
+
+def settings(manifest, registry, **changes) -> TrainSettings:
+    fixed = {
+        "manifest": str(manifest),
+        "name": "squares",
+        "registry": str(registry),
+        "backbone": "resnet10t",
+        "size_px": SIZE,
+        "batch_size": 8,
+        "precision": "fp32",
+        "epochs": 1,
+        "progress": False,
+        "output": str(registry / "training"),
+    }
+    return TrainSettings(**(fixed | changes))
+
+
+def with_broken_image(manifest, folder):
+    """The same manifest elsewhere, with one training image that is none."""
+    (folder / "7.jpg").write_bytes(b"no image")
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["image"] = str((folder if number == 7 else manifest.parent) / row["image"])
+    path = folder / "manifest.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def read(registry, version, name):
+    return json.loads((registry / f"squares/versions/{version:04d}/{name}").read_text())
+
+
+def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest, tmp_path, capsys):
+    """
+    The version loads and says what it is. The same run with more epochs continues after its last one, here with a
+    second worker; asked for nothing more, it publishes nothing more. A broken image is skipped and counted.
+    """
+    first = settings(
+        with_broken_image(manifest, tmp_path),
+        tmp_path,
+        output=f"{s3.bucket()}/training",
+        run="again",
+        skip_invalid=True,
+    )
+
+    assert 0 == train(first)
+    assert "squares:1" in capsys.readouterr().out
+
+    network, record = load_model(Registry(str(tmp_path)).fetch(Registry(str(tmp_path)).resolve("squares:1")))
+
+    assert ("left", "right", "up") == record.config.classes
+    assert (2, 2) == network.feature_size
+    assert 0.9 == record.calibration.coverage
+    assert 1 == read(tmp_path, 1, "training.json")["unusable_images"]
+
+    longer = first.model_copy(update={"epochs": 2, "workers": 2})
+
+    assert 0 == train(longer)
+
+    before, after = (read(tmp_path, version, "metrics.json") for version in (1, 2))
+
+    assert [1, 2] == [epoch["epoch"] for epoch in after["history"]]
+    assert before["history"] == after["history"][:1]
+    assert {"left", "right", "up"} == set(after["validation"]["average_precision"])
+    assert [13, 13] == [epoch["images"] for epoch in after["history"]]
+
+    capsys.readouterr()
+
+    assert 0 == train(longer)
+    assert "published as squares:2" in capsys.readouterr().out
+    assert [1, 2] == [version.number for version in Registry(str(tmp_path)).versions("squares")]
+
+
+def test_an_error_of_a_worker_is_told_as_it_is(ray_local, manifest, tmp_path):
+    """
+    A broken image stops the run with its name, not with Ray's wrapping, and nothing is published.
+    """
+    with pytest.raises(SettingsError, match=r"^cannot use \S*7\.jpg: not_an_image.*--skip-invalid$"):
+        train(settings(with_broken_image(manifest, tmp_path), tmp_path))
+
+    assert [] == Registry(str(tmp_path)).names()
+
+
+def test_what_can_be_refused_is_refused_before_ray_starts(tmp_path, manifest, capsys):
+    """
+    A wrong backbone, a missing manifest: exit code and message at once, no traceback.
+    """
+    fixed = ["train", "--name", "squares", "--registry", str(tmp_path)]
+
+    assert 2 == main([*fixed, "--manifest", str(manifest), "--backbone", "resnet5000"])
+    assert "no model 'resnet5000'" in capsys.readouterr().err
+    assert 5 == main([*fixed, "--manifest", str(tmp_path / "absent.jsonl")])
+    assert "absent.jsonl: there is no such file" in capsys.readouterr().err

@@ -1,0 +1,198 @@
+"""`lga compile` from the command line: what is published, what is refused, what is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from workers.__main__ import main
+from workers.compile import build
+from workers.compile.job import _photographs
+from workers.engines import EngineRecord, open_engine
+from workers.registry import Registry
+from workers.storage import open_store
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture
+def registry(tmp_path, make_bundle, photo_manifest) -> Registry:
+    """A registry with one version, `pose:1`, that names the manifest it was trained on."""
+    registry = Registry(str(tmp_path / "registry"))
+    registry.publish("pose", make_bundle(manifest=photo_manifest))
+    return registry
+
+
+def compile_pose(registry: Registry, *flags: str, model: str = "pose:1", target: str = "torch") -> int:
+    return main(["compile", "--registry", registry.uri, "--model", model, "--target", target, *flags])
+
+
+def engines(registry: Registry) -> list[EngineRecord]:
+    return registry.engines(registry.resolve("pose:1"))
+
+
+def test_an_engine_is_built_proven_and_published(registry, tmp_path, capsys):
+    """
+    onnxruntime end to end: the record holds the proof on the validation photographs, and the engine opens.
+    """
+    code = compile_pose(registry, target="onnxruntime")
+    (record,) = engines(registry)
+    version = registry.resolve("pose:1")
+
+    assert 0 == code
+    assert ("pose", 1, "onnxruntime", 6, 1.0) == (
+        record.model, record.version, record.target, record.parity.images, record.parity.top1_agreement,
+    )  # fmt: skip
+    assert record.parity.max_probability_difference < 1e-4
+    assert record.engine_sha256 == record.onnx_sha256
+    with closing(open_engine(registry.fetch_engine(version, record, tmp_path / "cache"), threads=1)) as engine:
+        assert (1, 3) == engine.infer(np.zeros((1, 64, 64, 3), np.uint8)).probabilities_BA.shape
+    assert "top-1 agreement" in capsys.readouterr().out
+
+
+def test_compiling_again_changes_nothing(registry, capsys):
+    """
+    The same engine is found, said to be there, and not proven again.
+    """
+    compile_pose(registry)
+    before = [(info.key, info.etag) for info in open_store(registry.uri).list()]
+    capsys.readouterr()
+
+    assert 0 == compile_pose(registry)
+    assert "has this engine already: torch-fp32-" in capsys.readouterr().out
+    assert before == [(info.key, info.etag) for info in open_store(registry.uri).list()]
+
+
+def test_a_damaged_engine_is_mended(registry):
+    """
+    The command that the error names works: compiling again replaces bytes that were tampered with.
+    """
+    compile_pose(registry)
+    (record,) = engines(registry)
+    store, key = open_store(registry.resolve("pose:1").uri), f"engines/{record.folder}/engine.bin"
+    good = store.get(key).data
+    store.put(key, good[:100])
+
+    assert 0 == compile_pose(registry)
+    assert good == store.get(key).data
+
+
+def test_an_engine_that_differs_is_refused(registry, capsys, monkeypatch):
+    """
+    An exporter that loses a little of the weights gets exit code 4, the numbers, and nothing in the registry.
+    """
+    export = build.export_onnx
+
+    def export_badly(graph, path: Path) -> None:
+        export(graph, path)
+        model = onnx.load(path)
+        largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+        weights = np.frombuffer(largest.raw_data, np.float32)
+        noise = np.random.default_rng(0).normal(0, weights.std() / 3, weights.shape)
+        largest.raw_data = (weights + noise).astype(np.float32).tobytes()
+        onnx.save(model, path)
+
+    monkeypatch.setattr(build, "export_onnx", export_badly)
+    code = compile_pose(registry, target="onnxruntime")
+    told = capsys.readouterr()
+
+    assert 4 == code
+    assert [] == engines(registry)
+    assert "is not equal to pose:1" in told.err
+    assert "Nothing was published" in told.err
+    assert "largest probability difference" in told.out
+
+
+def test_limits_are_settings(registry, capsys):
+    """
+    What is allowed is the user's choice: a limit below the noise of fp32 refuses a good engine.
+    """
+    code = compile_pose(registry, "--max-probability-difference", "1e-12", target="onnxruntime")
+
+    assert 4 == code
+    assert "is above 1e-12" in capsys.readouterr().err
+    assert [] == engines(registry)
+
+
+def test_a_bundle_outside_of_a_registry_can_be_compiled(make_bundle, photo_manifest, tmp_path):
+    """
+    A folder is a model too: the engine goes beside its weights.
+    """
+    bundle = make_bundle()
+    registry = Registry(str(tmp_path / "unused"))
+    code = compile_pose(registry, "--manifest", str(photo_manifest), model=str(bundle))
+
+    assert 0 == code
+    assert [0] == [record.version for record in registry.engines(registry.resolve(str(bundle)))]
+
+
+@pytest.mark.parametrize("kind", ["photograph missing", "no validation", "no manifest", "not named"])
+def test_no_proof_without_photographs(registry, make_bundle, photo_manifest, tmp_path, capsys, kind):
+    """
+    Whatever keeps the proof from being made is told with a way out, exit code 2, and nothing is published.
+    """
+    folder = shutil.copytree(photo_manifest.parent, tmp_path / "set")
+    manifest = folder / photo_manifest.name
+    flags, message = ["--manifest", str(manifest)], ""
+    if kind == "photograph missing":
+        (folder / "cooking_1.jpg").unlink()
+        message = "cooking_1.jpg, but there is no such file"
+    elif kind == "no validation":
+        rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows if row["split"] != "val"))
+        message = "has no validation photographs"
+    elif kind == "no manifest":
+        manifest.unlink()
+        message = "there is no manifest"
+    else:
+        registry = Registry(str(tmp_path / "other"))
+        registry.publish("pose", make_bundle())
+        flags, message = [], "give --manifest"
+    code = compile_pose(registry, *flags)
+
+    assert 2 == code
+    assert message in capsys.readouterr().err
+    assert [] == engines(registry)
+
+
+def test_the_photographs_are_spread_over_the_split(registry, photo_manifest):
+    """
+    The manifest is sorted by action; three photographs are one of each action. As many as asked for are compared.
+    """
+    compile_pose(registry, "--parity-images", "3")
+    (record,) = engines(registry)
+
+    assert 3 == record.parity.images
+    assert ["climbing", "cooking", "running"] == [row.action for row in _photographs(str(photo_manifest), 3)]
+
+
+def test_a_model_for_other_photographs_is_refused(tmp_path, make_bundle, capsys):
+    """
+    A model that was trained with another preprocessing cannot be compiled by this release.
+    """
+    bundle = make_bundle()
+    document = json.loads((bundle / "model.json").read_text()) | {"preprocessing": "another"}
+    (bundle / "model.json").write_text(json.dumps(document))
+    code = compile_pose(Registry(str(tmp_path / "r")), model=str(bundle))
+
+    assert 2 == code
+    assert "prepared as 'another'" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_loaded_is_told(tmp_path, make_bundle, capsys):
+    """
+    A record of another release is a message, not a traceback.
+    """
+    bundle = make_bundle()
+    document = json.loads((bundle / "model.json").read_text()) | {"format": 99}
+    (bundle / "model.json").write_text(json.dumps(document))
+    code = compile_pose(Registry(str(tmp_path / "r")), model=str(bundle))
+
+    assert 2 == code
+    assert "cannot be loaded" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lga_model.annotations import read_manifest
+from workers.errors import SettingsError
+from workers.train.dataset import check_images, choose_splits
+
+GOOD = (("cook", "train"), ("run", "train"), ("run", "val"))
+
+
+def manifest(rows=GOOD, *, bad_rows: int = 0):
+    lines = [
+        {
+            "image": f"/nowhere/{number}.jpg",
+            "action": action,
+            "split": split,
+            "boxes": [[1, 2, 3, 4]],
+            "width": 9,
+            "height": 9,
+        }
+        for number, (action, split) in enumerate(rows)
+    ]
+    text = "\n".join([*map(json.dumps, lines), *["{}"] * bad_rows])
+    return read_manifest(text.encode(), "m.jsonl")
+
+
+def test_a_manifest_becomes_samples():
+    """
+    Classes are in alphabetical order; each sample knows its class and its boxes.
+    """
+    splits = choose_splits(manifest(), "m.jsonl", skip_invalid=False)
+
+    assert ("cook", "run") == splits.classes
+    assert [0, 1] == [sample.action for sample in splits.train]
+    assert [[1, 2, 3, 4]] == splits.val[0].boxes_N4.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ((("cook", "val"), ("run", "val")), "no rows with split 'train'"),
+        ((("cook", "train"), ("run", "train")), "no rows with split 'val'"),
+        ((("cook", "train"), ("cook", "val")), "one action only"),
+        ((*GOOD, ("swim", "val")), "validates actions that it does not train: swim"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(rows, message):
+    """
+    Before the first epoch, by name, as wrong settings.
+    """
+    with pytest.raises(SettingsError, match=message):
+        choose_splits(manifest(rows), "m.jsonl", skip_invalid=False)
+
+
+def test_bad_rows_are_refused_or_counted():
+    """
+    Without --skip-invalid the message names line and reason and the way out; with it they are counted.
+    """
+    with pytest.raises(SettingsError, match=r"2 bad rows:\n  line 4(.|\n)*--skip-invalid"):
+        choose_splits(manifest(bad_rows=2), "m.jsonl", skip_invalid=False)
+
+    assert 2 == choose_splits(manifest(bad_rows=2), "m.jsonl", skip_invalid=True).invalid_rows
+
+
+def test_missing_images_are_named_before_the_training():
+    """
+    The message counts them and names one.
+    """
+    samples = choose_splits(manifest(), "m.jsonl", skip_invalid=False).train
+    with pytest.raises(SettingsError, match=r"2 of 2 images are not there, for example /nowhere/0.jpg"):
+        check_images(samples, skip_invalid=False)
+
+    check_images(samples, skip_invalid=True)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from lga_model.config import FAST, ImageConfig
+from workers.errors import SettingsError
+from workers.settings import TrainSettings
+from workers.train.plan import Plan, choose_config, choose_recipe, finite, new_run_name
+
+
+def settings(**changes) -> TrainSettings:
+    return TrainSettings(manifest="m.jsonl", name="model", **changes)
+
+
+def config_of(**changes):
+    chosen = settings(**changes)
+    return choose_config(chosen, choose_recipe(chosen), ("a", "b"), ImageConfig())
+
+
+def test_settings_replace_single_values_of_the_recipe():
+    """
+    What is not given stays as the recipe has it.
+    """
+    expected = dataclasses.replace(FAST, epochs=3, mask_reduction="sum")
+
+    assert expected == choose_recipe(settings(epochs=3, mask_reduction="sum"))
+
+
+def test_without_a_mask_loss_there_is_no_localisation_branch():
+    """
+    Nobody would train it: weight 0 and the plain variant have none.
+    """
+    assert config_of().localisation
+    assert not config_of(mask_weight=0).localisation
+    assert not config_of(variant="plain").localisation
+    assert 0 == choose_recipe(settings(variant="plain")).mask_weight
+
+
+def test_half_precision_needs_a_gpu():
+    """
+    fp16 on a CPU is refused with what to take instead.
+    """
+    with pytest.raises(SettingsError, match="bf16"):
+        choose_recipe(settings(precision="fp16"))
+
+    assert "fp16" == choose_recipe(settings(precision="fp16", gpu=True)).precision
+
+
+def test_workers_share_a_batch_equally():
+    """
+    A batch that the workers cannot share is refused.
+    """
+    with pytest.raises(SettingsError, match=r"batch of 32 .* 3 workers"):
+        choose_recipe(settings(workers=3))
+
+
+def test_a_new_run_has_a_new_name():
+    """
+    Even two runs of the same second differ: Ray would silently continue the first.
+    """
+    names = {new_run_name("model") for _ in range(20)}
+
+    assert len(names) > 15
+    assert all(name.startswith("model-") for name in names)
+
+
+def test_a_longer_training_is_the_same_run():
+    """
+    More epochs may continue a run; another batch size is another run.
+    """
+
+    def identity(**changes):
+        recipe = dataclasses.replace(FAST, **changes)
+        plan = Plan(config=config_of(), recipe=recipe, seed=0, manifest_digest="d", weights_sha256=None)
+        return plan.identity()
+
+    assert identity() == identity(epochs=99)
+    assert identity() != identity(batch_size=8)
+
+
+def test_json_gets_no_nan():
+    """
+    What could not be measured is null, at any depth.
+    """
+    assert {"a": [None, 1.5, {"b": None}], "c": "x"} == finite({"a": (math.nan, 1.5, {"b": math.inf}), "c": "x"})

@@ -1,0 +1,1 @@
+"""``lga prepare``: a raw data set, or a rendered one, -> a training manifest."""

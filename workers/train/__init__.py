@@ -1,0 +1,1 @@
+"""``lga train``: manifest -> Sample -> Batch -> Prediction -> LossTerms -> checkpoint -> version, on Ray Train."""

@@ -1,0 +1,112 @@
+"""Everything that can be refused before Ray starts: the manifest, the images, the weights, the network."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from lga_model.backbones import BackboneError, WeightsError, load_pretrained, recommended_normalisation
+from lga_model.config import ImageConfig, ModelConfig
+from lga_model.network import build_network
+from workers.errors import SettingsError
+from workers.manifest import load_manifest
+from workers.settings import TrainSettings
+from workers.train.dataset import Splits, check_images, choose_splits
+from workers.train.plan import Plan, choose_config, choose_recipe
+from workers.train.weights import PretrainedWeights, load_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A training that can begin."""
+
+    plan: Plan
+    splits: Splits
+    initial_weights: bytes
+    """The network before the first step, as safetensors."""
+    weights_source: str | None
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Images that are trained on in an epoch; the ragged last batch is dropped."""
+        batch_size = self.plan.recipe.batch_size
+        return len(self.splits.train) // batch_size * batch_size
+
+    def lineage(self, settings: TrainSettings) -> dict[str, Any]:
+        """Where the model comes from, as plain JSON."""
+        return {
+            "manifest": {
+                "uri": settings.manifest,
+                "digest": self.plan.manifest_digest,
+                "train_rows": len(self.splits.train),
+                "val_rows": len(self.splits.val),
+                "invalid_rows": self.splits.invalid_rows,
+                "dropped_boxes": self.splits.dropped_boxes,
+            },
+            "pretrained": {"source": self.weights_source, "sha256": self.plan.weights_sha256},
+            "settings": settings.model_dump(mode="json"),
+        }
+
+
+def prepare(settings: TrainSettings) -> Prepared:
+    """Read, check and build what the workers need.
+
+    Raises:
+        SettingsError: If a setting, the manifest or the weights are wrong.
+        StorageError: If one of them cannot be read.
+        WorkerError: If timm's hub cannot be reached.
+    """
+    recipe = choose_recipe(settings)
+    manifest = load_manifest(settings.manifest)
+    splits = choose_splits(manifest, settings.manifest, skip_invalid=settings.skip_invalid)
+    if len(splits.train) < recipe.batch_size:
+        raise SettingsError(
+            f"{settings.manifest} trains {len(splits.train)} images, fewer than one batch of {recipe.batch_size}; "
+            "choose a smaller --batch-size"
+        )
+    check_images([*splits.train, *splits.val], skip_invalid=settings.skip_invalid)
+    weights = load_weights(settings.weights, settings.backbone)
+    config = choose_config(settings, recipe, splits.classes, _image(settings, weights))
+    plan = Plan(
+        config=config,
+        recipe=recipe,
+        seed=settings.seed,
+        manifest_digest=manifest.digest,
+        weights_sha256=None if weights is None else weights.sha256,
+    )
+    return Prepared(
+        plan=plan,
+        splits=splits,
+        initial_weights=_initial_weights(config, settings.seed, weights),
+        weights_source=settings.weights,
+    )
+
+
+def _image(settings: TrainSettings, weights: PretrainedWeights | None) -> ImageConfig:
+    """Pretrained weights expect the normalisation that they were trained with."""
+    image = ImageConfig(size_px=settings.size_px)
+    if weights is None:
+        return image
+    try:
+        mean_RGB, std_RGB = recommended_normalisation(settings.backbone)
+    except BackboneError:
+        # The weights come from a file, and timm has never heard of any: ImageNet's usual figures.
+        return image
+    return dataclasses.replace(image, mean_RGB=mean_RGB, std_RGB=std_RGB)
+
+
+def _initial_weights(config: ModelConfig, seed: int, weights: PretrainedWeights | None) -> bytes:
+    torch.manual_seed(seed)
+    try:
+        network = build_network(config)
+        if weights is not None:
+            load_pretrained(network.backbone, weights.tensors)
+    except BackboneError as error:
+        raise SettingsError(f"--backbone {config.backbone}: {error}") from error
+    except WeightsError as error:
+        raise SettingsError(f"the weights do not fit --backbone {config.backbone}: {error}") from error
+    return save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})

@@ -1,0 +1,38 @@
+"""What a finished training tells its user: one table on stdout."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+from workers.registry import Version
+from workers.train.publish import Published
+
+
+def print_summary(version: Version, run: str, published: Published) -> None:
+    """Print where the new version is and how good it is."""
+    scores = published.scores
+    rows = {
+        "version": str(version),
+        "run": run,
+        "best epoch": str(published.epoch),
+        "mAP": _number(scores.map),
+        "top-1": _number(scores.top1),
+        "focus in the true boxes": _number(scores.focus),
+        "mask IoU": _number(scores.mask_iou),
+        "empty heatmaps": _number(scores.dead_heatmaps),
+        "calibration error": f"{_number(published.ece_before)} -> {_number(published.ece_after)}",
+        "images/s": f"{published.images_per_s:.1f}",
+        "validation images": str(scores.images),
+        "files": version.uri,
+    }
+    table = Table(show_header=False, box=None)
+    for name, value in rows.items():
+        table.add_row(name, value, style=None)
+    Console(soft_wrap=True).print(table)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
