@@ -66,6 +66,7 @@ def _session(record: EngineRecord, data: bytes, threads: int | None) -> ort.Infe
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.enable_mem_pattern = False  # It keeps a plan, and memory, for every batch size that ever came.
     options.log_severity_level = _SILENT  # Failures come as exceptions; on stderr they would only come twice.
     # Threads that wait for the next batch must not spin: the cores decode its photographs meanwhile.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -79,7 +79,7 @@ def _show(evaluation: Evaluation, title: str) -> None:
         ("calibration error", evaluation.calibration_error),
     ):
         summary.add_row(name, _figure(value))
-    classes = Table(title="average precision, the best action first")
+    classes = Table(title="average precision of each action")
     classes.add_column("action")
     classes.add_column("photographs", justify="right")
     classes.add_column("AP", justify="right")

@@ -1,5 +1,8 @@
 """Every figure of one model on one set of photographs. Definitions: ``lga_model.metrics``, ``lga_model.calibration``.
 
+Everything is computed in fp32 and on the calibrated probabilities, as an engine and the tags have them. Over
+logits the ranking behind an AP is another one: a training's own validation figures differ from these.
+
 Shape suffixes: N = all images, B = images of a batch, A = action classes, H W = cells of the feature map.
 """
 

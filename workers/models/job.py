@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from workers.engines import EngineRecord
 from workers.errors import ObjectMissing, SettingsError
 from workers.registry import METRICS_FILE, RECORD_FILE, TRAINING_FILE, Registry, Version
 from workers.settings import ModelsListSettings, ModelsPromoteSettings, ModelsRollbackSettings, ModelsShowSettings
@@ -41,23 +42,19 @@ def show_model(settings: ModelsShowSettings) -> int:
     """Print what one version is, how good it was on validation, where it came from, and its engines."""
     registry = Registry(settings.registry)
     version = registry.resolve(settings.model)
-    console = Console()
-    facts = Table(title=str(version), show_header=False)
+    table = Table(title=str(version), show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # Digests and folders are there to be copied: never cut off.
     for name, value in _facts(registry, version):
-        facts.add_row(name, value)
-    console.print(facts)
-    engines = Table(title="engines" if (records := registry.engines(version)) else _no_engine(version))
-    for column in ("engine", "runtime", "fingerprint", "parity: top-1", "probability", "heatmap", "photographs"):
-        engines.add_column(column)
+        table.add_row(name, value)
+    records = registry.engines(version)
     for record in records:
-        parity = record.parity
-        proof: tuple[str, ...] = ("-",) * 4
-        if parity is not None:
-            differences = (parity.max_probability_difference, parity.max_heatmap_difference)
-            shown = ("-" if value is None else f"{value:.1e}" for value in differences)
-            proof = (f"{parity.top1_agreement:.4f}", *shown, str(parity.images))
-        engines.add_row(record.folder, record.backend_version, record.fingerprint, *proof)
-    console.print(engines)
+        table.add_section()
+        for name, value in _engine_facts(record):
+            table.add_row(name, value)
+    Console().print(table)
+    if not records:
+        print(f"no engine yet; make one with: lga compile --model {version}")
     return 0
 
 
@@ -111,8 +108,17 @@ def _pointing(registry: Registry, version: Version) -> list[str]:
     return [alias for alias, number in registry.aliases(version.name).items() if number == version.number]
 
 
-def _no_engine(version: Version) -> str:
-    return f"no engine yet; lga compile --model {version}"
+def _engine_facts(record: EngineRecord) -> Iterator[tuple[str, str]]:
+    yield "engine", record.folder
+    yield "fingerprint", record.fingerprint
+    yield "runs on", f"{record.target} {record.backend_version}{f', {record.gpu.name}' if record.gpu else ''}"
+    parity = record.parity
+    if parity is not None:
+        yield "parity", f"top-1 {parity.top1_agreement:.4f} over {parity.images} photographs on {parity.device}"
+        yield "  probability", f"at most {parity.max_probability_difference:.1e} off"
+        if parity.max_heatmap_difference is not None:
+            yield "  heatmap", f"at most {parity.max_heatmap_difference:.1e} off"
+        yield "  PAM", f"at most {parity.max_pam_difference:.1e} of its maximum off"
 
 
 def _read(version: Version, file: str) -> dict[str, Any]:

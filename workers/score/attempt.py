@@ -67,7 +67,6 @@ def finish_run(parts: Parts, record: RunRecord) -> RunRecord:
         device=attempt.device,
     )
     tally = _Tally()
-    begun = time.perf_counter()
     try:
         _score_missing(parts, tally)
         account = balanced_account(output, plan)
@@ -75,11 +74,11 @@ def finish_run(parts: Parts, record: RunRecord) -> RunRecord:
         outcome = "stopped" if isinstance(error, Stopped) else "failed"
         # The store may be what failed: the record of the end is then lost, and the first error is the one to tell.
         with contextlib.suppress(StorageError):
-            ended = _ended(attempt, outcome, tally, time.perf_counter() - begun)
+            ended = _ended(attempt, outcome, tally)
             update_record(output, record, lambda before: before.with_attempt(ended))
         parts.log.warning("score.run_ended_early", outcome=outcome, images=tally.work.images, shards=tally.shards)
         raise
-    ended = _ended(attempt, "finished", tally, time.perf_counter() - begun)
+    ended = _ended(attempt, "finished", tally)
     finished = {"state": "finished", "finished_at": ended.ended_at, "account": account}
 
     def finish(before: RunRecord) -> RunRecord:
@@ -106,6 +105,11 @@ class _Tally:
 
     work: Work = field(default_factory=Work)
     shards: int = 0
+    begun: float = field(default_factory=time.perf_counter)
+    first_rows: float | None = None
+
+    def see_rows(self) -> None:
+        self.first_rows = self.first_rows or time.perf_counter()
 
     def add(self, committed: Committed) -> None:
         if committed.size_bytes is None:
@@ -130,7 +134,7 @@ def _score_missing(parts: Parts, tally: _Tally) -> None:
         problem: WorkerError | RayError | None = None
         shards = 0
         try:
-            for committed in _one_pass(parts, missing):
+            for committed in _one_pass(parts, missing, tally):
                 written += committed.rows
                 shards += 1
                 tally.add(committed)
@@ -157,9 +161,10 @@ def _score_missing(parts: Parts, tally: _Tally) -> None:
     parts.bar.reach(plan.rows)
 
 
-def _one_pass(parts: Parts, missing: list[int]) -> Iterator[Committed]:
+def _one_pass(parts: Parts, missing: list[int], tally: _Tally) -> Iterator[Committed]:
     try:
         for rows in parts.pipeline.stream(missing):
+            tally.see_rows()
             yield from parts.committer.add(rows)
     except (RayError, Throttled):
         yield from parts.committer.finish()
@@ -181,16 +186,20 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:300]
 
 
-def _ended(attempt: Attempt, outcome: str, tally: _Tally, wall_s: float) -> Attempt:
-    work = tally.work
-    busy = work.predict_s / (wall_s * max(1, attempt.engines)) if wall_s else 0.0
+def _ended(attempt: Attempt, outcome: str, tally: _Tally) -> Attempt:
+    now = time.perf_counter()
+    wall_s, work = now - tally.begun, tally.work
+    startup_s = (tally.first_rows or now) - tally.begun
+    # The first batch was predicted before its rows were seen: a share above 1 is possible in a very short run.
+    busy = work.predict_s / max(1e-9, (wall_s - startup_s) * attempt.engines)
     return Attempt.model_validate(
         attempt.model_dump()
         | {
             "ended_at": datetime.now(UTC),
             "outcome": outcome,
             "wall_s": round(wall_s, 3),
-            "images_per_s": round(work.images / wall_s, 3) if wall_s else 0.0,
+            "startup_s": round(startup_s, 3),
+            "images_per_s": round(work.images / wall_s, 3),
             "bottleneck": None if not work.images else "engine" if busy >= _BUSY else "input",
             "work": work,
         }

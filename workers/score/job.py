@@ -20,7 +20,7 @@ from workers.score.engine import choose_engine, find_candidates
 from workers.score.inventory import Selection, list_objects, open_source
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import cluster_resources
-from workers.score.plan import PlanRequest, find_or_make_plan
+from workers.score.planning import PlanRequest, find_or_make_plan
 from workers.score.predict import OpenEngine, RegisteredEngine
 from workers.score.record import RunRecord, read_record
 from workers.score.run import claim_run, fingerprint

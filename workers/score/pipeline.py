@@ -30,6 +30,7 @@ from workers.tags import Lineage, TagForm
 
 _CHUNK_ROWS = 256
 _CHUNKS_PER_PASS = 16_384  # Each is one object in Ray: bounds the driver's memory. Four million images.
+_CALLS_OF_A_PROCESS = 200
 _BLOCK_BYTES = 32 * 1024 * 1024
 
 
@@ -101,6 +102,9 @@ class Pipeline:
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=self.resources.fetch_cpus,
+                # A process ends now and then, and with it the threads of requests that hang. An option that predicting
+                # does not have also keeps Ray from fusing the two stages, which would decode on the engine's time.
+                max_calls=_CALLS_OF_A_PROCESS,
                 fn_args=(self.source, self.output, self.plan, self.options),
             )
             tagged = pixels.map_batches(
@@ -111,9 +115,6 @@ class Pipeline:
                 num_gpus=self.resources.engine_gpus,
                 compute=ray.data.ActorPoolStrategy(size=self.resources.engines),
                 fn_constructor_args=(self.opener, self.form, self.lineage),
-                # One engine on each node before a second one on any. An option that fetching does not have also keeps
-                # Ray from fusing the two stages into one, which would decode on the engine's time.
-                scheduling_strategy="SPREAD",
             )
             for bundle in tagged.iter_internal_ref_bundles():
                 for entry in bundle.blocks:

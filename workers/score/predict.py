@@ -81,37 +81,43 @@ def infer_each(engine: Engine, images_BHWC: NDArray[np.uint8]) -> tuple[EngineOu
     """
     if not len(images_BHWC):
         return None, {}
+    output, problem = _infer(engine, images_BHWC)
+    if output is not None:
+        return _finite(output, np.arange(len(images_BHWC)), {})
+    if len(images_BHWC) == 1:
+        return None, {0: problem}
+    outputs: dict[int, EngineOutput] = {}
+    errors: dict[int, str] = {}
+    for index in range(len(images_BHWC)):
+        output, problem = _infer(engine, images_BHWC[index : index + 1])
+        if output is None:
+            errors[index] = problem
+        else:
+            outputs[index] = output
+    return _finite(_joined(list(outputs.values())), np.array(list(outputs)), errors) if outputs else (None, errors)
+
+
+def _infer(engine: Engine, images_BHWC: NDArray[np.uint8]) -> tuple[EngineOutput | None, str]:
+    """The engine's output, or None and what went wrong."""
     try:
-        outputs = {slice(0, len(images_BHWC)): engine.infer(images_BHWC)}
-        errors: dict[int, str] = {}
+        return engine.infer(images_BHWC), ""
     except Exception as error:  # noqa: BLE001 - a runtime raises what it likes
-        if len(images_BHWC) == 1:
-            return None, {0: f"{type(error).__name__}: {error}"}
-        outputs, errors = {}, {}
-        for index in range(len(images_BHWC)):
-            output, problem = infer_each(engine, images_BHWC[index : index + 1])
-            if output is None:
-                errors[index] = problem[0]
-            else:
-                outputs[slice(index, index + 1)] = output
-    return _finite(outputs, errors)
+        return None, f"{type(error).__name__}: {error}"
 
 
-def _finite(outputs: dict[slice, EngineOutput], errors: dict[int, str]) -> tuple[EngineOutput | None, dict[int, str]]:
-    """Join outputs, and take out images for which any number is not finite."""
-    if not outputs:
-        return None, errors
-    joined = _joined(list(outputs.values()))
-    index_B = np.concatenate([np.arange(part.start, part.stop) for part in outputs])
+def _finite(
+    output: EngineOutput, index_B: NDArray[np.integer], errors: dict[int, str]
+) -> tuple[EngineOutput | None, dict[int, str]]:
+    """Take out images for which any number is not finite; they join the errors."""
     finite_B = np.ones(len(index_B), dtype=bool)
-    for array in joined:
+    for array in output:
         if array is not None:
             finite_B &= np.isfinite(array.reshape(len(array), -1)).all(axis=1)
     strange = {int(index): "the engine gave a number that is not finite" for index in index_B[~finite_B]}
     errors = dict(sorted((errors | strange).items()))
     if not finite_B.any():
         return None, errors
-    probabilities_BA, heatmap_BHW, pam_BHW = joined
+    probabilities_BA, heatmap_BHW, pam_BHW = output
     heatmap_BHW = None if heatmap_BHW is None else heatmap_BHW[finite_B]
     return EngineOutput(probabilities_BA[finite_B], heatmap_BHW, pam_BHW[finite_B]), errors
 

@@ -66,9 +66,13 @@ def ask(files: list[Path], sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
             shards = database.read_parquet([str(path) for path in files], union_by_name=True, hive_partitioning=False)
             shards.create_view("tags_all")
             database.execute(latest_rows_view("tags_all", "tags"))
-            answer = database.execute(sql)
-            names = [column[0] for column in answer.description or []]
-            return names, answer.fetchall()
+            database.execute("set timezone = 'UTC'")
+            answer = database.sql(sql)
+            if answer is None:  # A statement without an answer, such as COPY.
+                return [], []
+            # By way of Arrow, whose timestamps need no further package.
+            table = answer.to_arrow_table()
+            return table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
         except duckdb.Error as error:
             raise SettingsError(f"DuckDB cannot answer: {error}") from error
 

@@ -70,6 +70,8 @@ class Attempt(_Record):
     device: str | None = None
     wall_s: float = 0.0
     """From the first task to the last committed shard."""
+    startup_s: float = 0.0
+    """Until the first rows arrived: processes start, engines load."""
     images_per_s: float = 0.0
     bottleneck: Literal["engine", "input"] | None = None
     """``engine`` when the engines were busy for most of the time, else what feeds them (fetch, decode)."""

@@ -34,7 +34,9 @@ class RunState:
 def list_runs(settings: RunsListSettings) -> int:
     """Print a table of all runs, the oldest first."""
     output = open_store(settings.output)
-    table = Table("run", "state", "listed", "unchanged", "ok", "failed", "shards", "images/s", "model", box=None)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "listed", "unchanged", "ok", "failed", "images/s", "model"):
+        table.add_column(heading, no_wrap=True)
     for run_id in _started_in_order(output):
         state = read_state(output, run_id)
         table.add_row(*(Text(cell) for cell in _cells(state)))
@@ -94,15 +96,15 @@ def _started_in_order(output: Store) -> list[str]:
 def _cells(state: RunState) -> list[str]:
     plan, record = state.plan, state.record
     account: Account | None = record.account if record else None
+    finished = record is not None and record.state == "finished"
     speed = record.attempts[-1].images_per_s if record and record.attempts else None
     return [
         state.run_id,
-        record.state if record else "planned",
+        "finished" if finished else f"{state.written_shards} of {plan.num_shards} shards" if plan else "begun",
         str(plan.listed) if plan else "",
         str(plan.skipped) if plan else "",
         str(account.ok) if account else "",
         str(account.failed) if account else "",
-        f"{state.written_shards}/{plan.num_shards}" if plan else str(state.written_shards),
         "" if speed is None else f"{speed:.1f}",
         f"{record.model}:{record.version}" if record else "",
     ]

@@ -39,7 +39,8 @@ def summary(record: RunRecord, output: Store) -> list[tuple[str, str]]:
     if record.attempts:
         last = record.attempts[-1]
         limit = "" if last.bottleneck is None else f", limited by the {last.bottleneck}"
-        lines.append(("last attempt", f"{last.outcome or 'not ended'}, {last.wall_s:.1f} s, {last.work.images} images"))
+        took = f"{last.wall_s:.1f} s, {last.startup_s:.1f} s of them to start"
+        lines.append(("last attempt", f"{last.outcome or 'not ended'}; {last.work.images} images in {took}"))
         lines.append(("speed", f"{last.images_per_s:.1f} images/s{limit}"))
     lines.append(("tags", output.uri(f"tags/run={record.run_id}/")))
     return lines

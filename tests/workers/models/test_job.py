@@ -19,8 +19,8 @@ def registry(tmp_path, tiny_source, torch_engine, make_bundle) -> Registry:
 
 @pytest.fixture
 def models(registry, capsys, monkeypatch):
-    """Run `lga models ...` and give exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "200")
+    """Run `lga models ...` on a terminal of 80 columns and give exit code, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "80")
     capsys.readouterr()
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -63,6 +63,9 @@ def test_a_version_is_shown_with_lineage_and_engines(registry, models):
 
     for shown in ("test_resnet", "3: climbing, cooking, running", "@production", "torch-fp32-", "1.0000"):
         assert shown in first
+    (record,) = registry.engines(registry.resolve("tiny:1"))
+    assert record.folder in first
+    assert record.fingerprint in first
     for shown in ("s3://sets/stanford40.parquet", "lga compile --model tiny:2"):
         assert shown in second
 

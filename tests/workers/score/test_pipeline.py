@@ -1,0 +1,76 @@
+"""What Ray is asked for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+import ray
+from ray.exceptions import RayTaskError
+
+from workers.errors import Throttled
+from workers.score.pipeline import _chunks, _worker_error, plan_resources
+from workers.score.plan import Plan
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 3, 16, 500])
+@pytest.mark.parametrize("engines", [None, 1, 2, 7])
+def test_all_engines_and_one_fetch_task_fit_any_cluster(cpus, engines):
+    """
+    On CPUs alone the engines never take what fetching needs: the stream cannot stand still.
+    """
+    asked = plan_resources(cpus, gpus=0, nodes=1, engines=engines)
+
+    assert (engines or 1) == asked.engines
+    assert asked.engines * asked.engine_cpus + asked.fetch_cpus <= cpus
+    assert asked.threads >= 1
+    assert asked.threads * asked.engines <= max(cpus, asked.engines)
+
+
+@pytest.mark.parametrize("engines", [None, 1, 2, 3, 4, 5])
+def test_engines_share_cards_evenly(engines):
+    """
+    One engine for each GPU; more engines than cards are placed so that all find room.
+    """
+    asked = plan_resources(32, gpus=2, nodes=1, engines=engines)
+
+    assert (engines or 2) == asked.engines
+    assert asked.engines <= 2 * int(1 / asked.engine_gpus)
+    assert (0, None) == (asked.engine_cpus, asked.threads)
+
+
+def test_engines_on_several_nodes_have_each_its_cores():
+    """
+    Four engines on four nodes of eight cores: eight threads each.
+    """
+    assert 8 == plan_resources(32, gpus=0, nodes=4, engines=4).threads
+
+
+def test_chunks_cover_every_row_of_the_shards():
+    """
+    Nothing is left out, nothing comes twice.
+    """
+    plan = Plan(
+        run_id="r", fingerprint="f", parts="p", listed=2500, skipped=0, shard_rows=1000,
+        created_at=datetime(2026, 1, 2, tzinfo=UTC),
+    )  # fmt: skip
+    chunks = [chunk.to_pylist()[0] for chunk in _chunks(plan, [0, 2])]
+    rows = [(one["shard"], row) for one in chunks for row in range(one["start"], one["stop"])]
+
+    assert [*((0, row) for row in range(1000)), *((2, row) for row in range(500))] == rows
+
+
+def test_what_a_task_told_is_told_again(ray_local):
+    """
+    An error of ours comes out of Ray as it went in, without Ray's advice about its own settings.
+    """
+
+    @ray.remote
+    def task() -> None:
+        raise Throttled("read\nFailed to apply UDF transform after 1/1 attempts", "s3://b/k", "busy")
+
+    with pytest.raises(RayTaskError) as caught:
+        ray.get(task.remote())
+
+    assert "cannot read s3://b/k: busy" == str(_worker_error(caught.value))
+    assert isinstance(_worker_error(caught.value), Throttled)

@@ -1,0 +1,165 @@
+"""The plan of a run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from workers.errors import SettingsError, StorageError
+from workers.score.inventory import Selection, list_objects, open_source
+from workers.score.plan import plan_key, read_part, read_plan
+from workers.score.planning import PlanRequest, find_or_make_plan
+from workers.storage import FolderStore, open_store
+from workers.tags import ShardName, TagForm, tag_schema, write_shard
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def request(run_id: str = "r2", **changed) -> PlanRequest:
+    return PlanRequest(
+        **{"run_id": run_id, "fingerprint": "f", "engine": "cafe", "shard_rows": 3, "now": NOW} | changed
+    )
+
+
+def make(output, uri: str, asked: PlanRequest):
+    source = open_source(uri)
+    return find_or_make_plan(output, source, list_objects(source, Selection(), output), asked)
+
+
+def planned(output, plan) -> list[list[str]]:
+    return [read_part(output, plan, shard)["key"].to_pylist() for shard in range(plan.num_shards)]
+
+
+def put_rows(output, uri: str, rows: list[dict], run_id: str = "r1", index: int = 0) -> None:
+    schema = tag_schema(TagForm(classes=("a",), heatmap_hw=(1, 1)), {"namespace": open_source(uri).namespace})
+    write_shard(output, ShardName(run_id=run_id, index=index), pa.Table.from_pylist(rows, schema))
+
+
+@pytest.fixture
+def photos(tmp_path) -> str:
+    for number in range(8):
+        FolderStore(tmp_path / "photos").put(f"{number}.jpg", b"x" * number)
+    return str(tmp_path / "photos")
+
+
+def etags(uri: str) -> dict[str, str]:
+    return {info.key: info.etag for info in open_source(uri).store.list()}
+
+
+def test_the_listing_is_cut_into_shards(store_uri, photos):
+    """
+    Every object is in exactly one shard, in the order of the listing; all are full but the last.
+    """
+    output = open_store(store_uri)
+    plan = make(output, photos, request())
+
+    assert [["0.jpg", "1.jpg", "2.jpg"], ["3.jpg", "4.jpg", "5.jpg"], ["6.jpg", "7.jpg"]] == planned(output, plan)
+    assert [3, 3, 2] == [plan.rows_of(shard) for shard in range(3)]
+    assert (8, 0, 8) == (plan.listed, plan.skipped, plan.rows)
+
+
+def test_a_plan_stays_as_it_is(store_uri, photos):
+    """
+    Objects that come and go, and other shard sizes, do not change the plan of a run that was begun.
+    """
+    output = open_store(store_uri)
+    plan = make(output, photos, request())
+    FolderStore(tmp := open_source(photos).store.path).put("new.jpg", b"x")
+    (tmp / "0.jpg").unlink()
+
+    assert plan == make(output, photos, request(shard_rows=100))
+
+
+def test_unchanged_objects_are_skipped(store_uri, photos):
+    """
+    Only an ``ok`` row with the same key, ETag and engine counts as done.
+    """
+    output = open_store(store_uri)
+    etag = etags(photos)
+    done = {"key": "0.jpg", "etag": etag["0.jpg"], "status": "ok", "engine": "cafe"}
+    put_rows(output, photos, [done, done | {"key": "1.jpg", "etag": etag["1.jpg"], "status": "failed"}])
+    put_rows(output, photos, [done | {"key": "2.jpg", "etag": "older"}], index=1)
+    put_rows(output, photos, [done | {"key": "3.jpg", "etag": etag["3.jpg"], "engine": "beef"}], run_id="r0")
+    put_rows(output, photos, [done | {"key": "4.jpg", "etag": etag["4.jpg"]}, done], run_id="r0", index=1)
+    plan = make(output, photos, request())
+
+    assert (8, 2) == (plan.listed, plan.skipped)
+    assert [f"{number}.jpg" for number in (1, 2, 3, 5, 6, 7)] == [key for keys in planned(output, plan) for key in keys]
+
+
+def test_equal_keys_elsewhere_are_other_objects(store_uri, photos, tmp_path):
+    """
+    A row of another folder or bucket with the same key and ETag skips nothing.
+    """
+    output = open_store(store_uri)
+    done = {"key": "0.jpg", "etag": etags(photos)["0.jpg"], "status": "ok", "engine": "cafe"}
+    put_rows(output, str(tmp_path / "elsewhere"), [done])
+
+    assert 0 == make(output, photos, request()).skipped
+
+
+def test_nothing_to_score_is_a_plan_too(store_uri, tmp_path):
+    """
+    An empty input has no shards.
+    """
+    (tmp_path / "empty").mkdir()
+    plan = make(open_store(store_uri), str(tmp_path / "empty"), request())
+
+    assert (0, 0, 0) == (plan.listed, plan.rows, plan.num_shards)
+
+
+def test_the_first_plan_wins(store_uri, photos):
+    """
+    An attempt that planned at the same time adopts it, and takes its own parts away.
+    """
+    output = open_store(store_uri)
+    source = open_source(photos)
+
+    def slow_listing():
+        yield from list_objects(source, Selection(), output)
+        # Meanwhile another attempt plans, on a listing of its own.
+        nonlocal first
+        first = find_or_make_plan(output, source, list_objects(source, Selection(limit=4), output), request())
+
+    first = None
+    second = find_or_make_plan(output, source, slow_listing(), request())
+
+    assert first == second == read_plan(output, "r2")
+    assert 4 == second.listed
+    assert {second.part_key(0), second.part_key(1)} == {info.key for info in output.list("runs/r2/plan/")}
+
+
+def test_a_run_of_another_work_is_refused(store_uri, photos):
+    """
+    ``--run`` with other settings than those of the run is an error that says so.
+    """
+    output = open_store(store_uri)
+    make(output, photos, request())
+
+    with pytest.raises(SettingsError, match="another input, selection or engine"):
+        make(output, photos, request(fingerprint="g"))
+
+
+def test_a_broken_listing_writes_nothing(tmp_path):
+    """
+    A folder that is not there leaves no plan behind.
+    """
+    output = FolderStore(tmp_path / "output")
+    with pytest.raises(StorageError):
+        make(output, str(tmp_path / "nothing"), request())
+
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[1]", b'{"format": 2}'])
+def test_a_strange_plan_is_refused(tmp_path, data):
+    """
+    A plan that this release cannot read is an error that names it.
+    """
+    output = FolderStore(tmp_path)
+    output.put(plan_key("r1"), data)
+
+    with pytest.raises(StorageError, match=r"runs/r1/plan\.json"):
+        read_plan(output, "r1")
