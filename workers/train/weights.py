@@ -107,7 +107,7 @@ def _from_hub(name: str) -> Mapping[str, Tensor]:
 
 def _with_digest(source: str, tensors: Mapping[str, Tensor]) -> PretrainedWeights:
     digest = hashlib.sha256()
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return PretrainedWeights(source=source, tensors=tensors, sha256=digest.hexdigest())
