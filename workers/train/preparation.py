@@ -15,6 +15,7 @@ from lga_model.network import build_network
 from workers.errors import SettingsError
 from workers.manifest import load_manifest
 from workers.settings import TrainSettings
+from workers.storage import split_uri
 from workers.train.dataset import Splits, check_images, choose_splits
 from workers.train.plan import Plan, choose_config, choose_recipe
 from workers.train.weights import PretrainedWeights, load_weights
@@ -40,7 +41,7 @@ class Prepared:
         """Where the model comes from, as plain JSON."""
         return {
             "manifest": {
-                "uri": settings.manifest,
+                "uri": _full_uri(settings.manifest),
                 "digest": self.plan.manifest_digest,
                 "train_rows": len(self.splits.train),
                 "val_rows": len(self.splits.val),
@@ -50,6 +51,12 @@ class Prepared:
             "pretrained": {"source": self.weights_source, "sha256": self.plan.weights_sha256},
             "settings": settings.model_dump(mode="json"),
         }
+
+
+def _full_uri(manifest: str) -> str:
+    """A relative path would mean another file to whoever compiles the model from another folder."""
+    store, name = split_uri(manifest)
+    return store.uri(name)
 
 
 def prepare(settings: TrainSettings) -> Prepared:
