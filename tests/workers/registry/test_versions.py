@@ -357,7 +357,9 @@ def test_an_engine_comes_back_byte_for_byte(registry, tiny_source, torch_engine,
 
     assert added
     assert EngineRecord.from_json((torch_engine / "engine.json").read_bytes(), "") == record
-    assert {p.name: p.read_bytes() for p in torch_engine.iterdir()} == {p.name: p.read_bytes() for p in fetched.iterdir()}
+    assert {p.name: p.read_bytes() for p in torch_engine.iterdir()} == {
+        p.name: p.read_bytes() for p in fetched.iterdir()
+    }
 
 
 def test_the_same_engine_is_added_once(registry, tiny_source, torch_engine):
