@@ -36,7 +36,11 @@ _BLOCK_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What Ray sets aside. Small enough for one CPU: the engines take at most half of it, one fetch task the rest."""
+    """What Ray sets aside.
+
+    The engines take at most a quarter of the CPUs, one fetch task at most half: so two attempts that overlap on one
+    cluster both move, even on one CPU. What the engines really use, their threads decide.
+    """
 
     engines: int
     engine_cpus: float
@@ -60,7 +64,7 @@ def plan_resources(cpus: float, gpus: int, nodes: int, engines: int | None) -> R
     return Resources(
         engines=count,
         # On a GPU an engine's share is the card; with more engines than cards they share one.
-        engine_cpus=0 if gpus else min(1.0, cpus / 2 / count),
+        engine_cpus=0 if gpus else min(1.0, cpus / 4 / count),
         engine_gpus=1 / math.ceil(count / gpus) if gpus else 0,
         fetch_cpus=min(1.0, cpus / 2),
         threads=None if gpus else max(1, int(cpus / max(1, nodes)) // on_one_node),
