@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliPositionalArg,
@@ -160,7 +160,7 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Named set of training settings; the settings below replace single values of it."""
     size_px: Annotated[int, Field(ge=32, le=2048)] = 224
     """Side of the square network input."""
-    output_stride: Literal[8, 16, 32] = 32
+    output_stride: Annotated[Literal[8, 16, 32], BeforeValidator(int)] = 32  # A flag arrives as text.
     """Input pixels for one cell of the feature map."""
     localisation_activation: Literal["relu", "sigmoid"] = "relu"
     """Last activation of the localisation branch; relu is the published one."""

@@ -40,16 +40,18 @@ def prepare_misleading(settings: PrepareMisleadingSettings) -> int:
     """Render the misleading scenes and write their manifest."""
     output = settings.output or str(settings.root / "manifest.parquet")
     kind = _kind(output)
-    config = MisleadingConfig(
-        seed=settings.seed,
-        train=settings.train,
-        val=settings.val,
-        test=settings.test,
-        size_px=settings.size_px,
-        strength=settings.strength,
-    )
     try:
+        config = MisleadingConfig(
+            seed=settings.seed,
+            train=settings.train,
+            val=settings.val,
+            test=settings.test,
+            size_px=settings.size_px,
+            strength=settings.strength,
+        )
         annotations = list(generate_misleading(settings.root, config))
+    except ValueError as error:
+        raise SettingsError(f"cannot render such scenes: {error}") from error
     except OSError as error:
         raise StorageError("write images to", str(settings.root), error.strerror or str(error)) from error
     _write(annotations, settings.root, output, kind, missing=0)

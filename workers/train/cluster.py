@@ -24,7 +24,8 @@ from workers.errors import ClusterError, SettingsError, WorkerError
 from workers.logs import get_log
 from workers.runtime import cluster_gpus
 from workers.settings import TrainSettings
-from workers.train.monitor import Watch
+from workers.train.monitor import Watch, open_mailbox
+from workers.train.preparation import Prepared
 from workers.train.run_storage import run_storage
 from workers.train.worker import Assignment, train_worker
 
@@ -56,6 +57,25 @@ def most_cores(nodes: Sequence[float], workers: int) -> int:
     """The largest number of cores that every one of some equal workers can have at once, 0 when they do not fit."""
     fitting = (cores for cores in range(int(max(nodes, default=0)), 0, -1))
     return next((cores for cores in fitting if sum(node // cores for node in nodes) >= workers), 0)
+
+
+def assign(prepared: Prepared, settings: TrainSettings) -> Assignment:
+    """What every worker is handed. Large things go to Ray's object store, once.
+
+    Raises:
+        SettingsError: If the cluster is too small.
+    """
+    return Assignment(
+        plan=prepared.plan,
+        splits=ray.put(prepared.splits),
+        initial_weights=ray.put(prepared.initial_weights),
+        mailbox=open_mailbox(),
+        threads=choose_cores(settings.workers, settings.cpus_per_worker, gpu=settings.gpu),
+        cache_bytes=settings.cache_mb << 20,
+        skip_invalid=settings.skip_invalid,
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+    )
 
 
 def run_trainer(assignment: Assignment, *, run: str, settings: TrainSettings, watch: Watch) -> Result:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lga_model.annotations import Annotation, Manifest
 from workers.errors import SettingsError
+from workers.manifest import refuse_bad_rows
 from workers.storage import split_uri
 
 CHECKED_IMAGES = 5000
@@ -53,13 +54,8 @@ def choose_splits(manifest: Manifest, uri: str, *, skip_invalid: bool) -> Splits
         SettingsError: If there are bad rows (unless they may be skipped), nothing to train or to validate on, fewer
             than two actions, or an action to validate that is never trained.
     """
-    problems = manifest.bad_rows
-    if problems and not skip_invalid:
-        shown = "\n".join(f"  {problem}" for problem in problems[:10])
-        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""  # noqa: PLR2004 - as many as are shown
-        raise SettingsError(
-            f"{uri} has {len(problems)} bad rows:\n{shown}{more}\nMend them, or leave them out with --skip-invalid"
-        )
+    if not skip_invalid:
+        refuse_bad_rows(manifest, uri)
     train, val = manifest.split("train"), manifest.split("val")
     for split, rows, purpose in (("train", train, "learn from"), ("val", val, "choose the best epoch by")):
         if not rows:
@@ -76,8 +72,8 @@ def choose_splits(manifest: Manifest, uri: str, *, skip_invalid: bool) -> Splits
         classes=classes,
         train=tuple(_sample(row, classes) for row in train),
         val=tuple(_sample(row, classes) for row in val),
-        invalid_rows=len(problems),
-        dropped_boxes=len(manifest.problems) - len(problems),
+        invalid_rows=len(manifest.bad_rows),
+        dropped_boxes=len(manifest.problems) - len(manifest.bad_rows),
     )
 
 

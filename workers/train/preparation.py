@@ -39,9 +39,10 @@ class Prepared:
 
     def lineage(self, settings: TrainSettings) -> dict[str, Any]:
         """Where the model comes from, as plain JSON."""
+        store, name = split_uri(settings.manifest)
         return {
             "manifest": {
-                "uri": _full_uri(settings.manifest),
+                "uri": store.uri(name),
                 "digest": self.plan.manifest_digest,
                 "train_rows": len(self.splits.train),
                 "val_rows": len(self.splits.val),
@@ -51,12 +52,6 @@ class Prepared:
             "pretrained": {"source": self.weights_source, "sha256": self.plan.weights_sha256},
             "settings": settings.model_dump(mode="json"),
         }
-
-
-def _full_uri(manifest: str) -> str:
-    """A relative path would mean another file to whoever compiles the model from another folder."""
-    store, name = split_uri(manifest)
-    return store.uri(name)
 
 
 def prepare(settings: TrainSettings) -> Prepared:

@@ -6,17 +6,21 @@ import hashlib
 import importlib.metadata
 import json
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from ray.train import Result
 
 import lga_model
 from lga_model.calibration import Calibration, CalibrationError, expected_calibration_error, fit_calibration
 from lga_model.checkpoint import ModelRecord, save_model
 from lga_model.images import PREPROCESSING
 from lga_model.network import build_network
-from workers.errors import WorkerError
+from workers.errors import ClusterError, WorkerError
+from workers.registry import Registry, Version
 from workers.train.checkpoints import CheckpointUnreadable, read_outputs, read_progress, read_published_weights
 from workers.train.plan import Plan, finite
 from workers.train.validation import Outputs, Scores, summarise
@@ -25,8 +29,8 @@ _DISTRIBUTIONS = ("lga-tagger", "torch", "timm", "ray", "numpy", "simplejpeg", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
-    """What the user is told about the new version."""
+class Summary:
+    """How good the published epoch is."""
 
     scores: Scores
     ece_before: float
@@ -37,9 +41,38 @@ class Published:
     images_per_s: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The new version, and how good it is."""
+
+    version: Version
+    summary: Summary
+
+
+def publish_best(result: Result, plan: Plan, lineage: dict[str, Any], model: str, registry: str) -> Published:
+    """Publish the best checkpoint of a finished run as the next version of a model.
+
+    Args:
+        result: Ray's, of the whole run.
+        plan: What was trained.
+        lineage: Where it came from, as plain JSON: goes into ``training.json``.
+        model: Name in the registry.
+        registry: URI or path of the registry.
+
+    Raises:
+        WorkerError: If there is no checkpoint, or it cannot be read, calibrated or published.
+    """
+    checkpoint = result.get_best_checkpoint("map", "max")
+    if checkpoint is None or result.metrics is None:
+        raise ClusterError(f"the run {lineage['run']} ended without a checkpoint; run it again with --run")
+    with checkpoint.as_directory() as folder, tempfile.TemporaryDirectory(prefix="lga-bundle-") as bundle:
+        summary = write_bundle(Path(folder), Path(bundle), plan, lineage, result.metrics["history"])
+        return Published(version=Registry(registry).publish(model, Path(bundle)), summary=summary)
+
+
 def write_bundle(
     checkpoint: Path, bundle: Path, plan: Plan, lineage: dict[str, Any], history: Sequence[dict[str, Any]]
-) -> Published:
+) -> Summary:
     """Turn a checkpoint into the files of a version.
 
     Args:
@@ -66,7 +99,7 @@ def write_bundle(
     save_model(bundle, network.eval(), record)
 
     best = progress.history[-1]
-    published = Published(
+    summary = Summary(
         scores=summarise(outputs),
         ece_before=_calibration_error(outputs, Calibration.none()),
         ece_after=_calibration_error(outputs, calibration),
@@ -74,13 +107,13 @@ def write_bundle(
         images_per_s=best["images_per_s"],
     )
     metrics = {
-        "validation": _validation(published, plan),
-        "calibration": {"ece_before": published.ece_before, "ece_after": published.ece_after},
+        "validation": _validation(summary, plan),
+        "calibration": {"ece_before": summary.ece_before, "ece_after": summary.ece_after},
         "history": list(history),
     }
     _write_json(bundle / "metrics.json", metrics)
     _write_json(bundle / "training.json", {**lineage, "plan": asdict(plan), "best_epoch": progress.epoch, **_origin()})
-    return published
+    return summary
 
 
 def _calibrate(outputs: Outputs) -> Calibration:
@@ -96,10 +129,10 @@ def _calibration_error(outputs: Outputs, calibration: Calibration) -> float:
     return expected_calibration_error(calibration.probabilities(outputs.logits_NA), outputs.action_N)
 
 
-def _validation(published: Published, plan: Plan) -> dict[str, Any]:
-    scores = asdict(published.scores)
-    scores["average_precision"] = dict(zip(plan.config.classes, published.scores.average_precision, strict=True))
-    return {"epoch": published.epoch, **scores}
+def _validation(summary: Summary, plan: Plan) -> dict[str, Any]:
+    scores = asdict(summary.scores)
+    scores["average_precision"] = dict(zip(plan.config.classes, summary.scores.average_precision, strict=True))
+    return {"epoch": summary.epoch, **scores}
 
 
 def _origin() -> dict[str, Any]:

@@ -7,24 +7,24 @@ import math
 from rich.console import Console
 from rich.table import Table
 
-from workers.registry import Version
 from workers.train.publish import Published
 
 
-def print_summary(version: Version, run: str, published: Published) -> None:
+def print_summary(published: Published, run: str) -> None:
     """Print where the new version is and how good it is."""
-    scores = published.scores
+    version, summary = published.version, published.summary
+    scores = summary.scores
     rows = {
         "version": str(version),
         "run": run,
-        "best epoch": str(published.epoch),
+        "best epoch": str(summary.epoch),
         "mAP": _number(scores.map),
         "top-1": _number(scores.top1),
         "focus in the true boxes": _number(scores.focus),
         "mask IoU": _number(scores.mask_iou),
         "empty heatmaps": _number(scores.dead_heatmaps),
-        "calibration error": f"{_number(published.ece_before)} -> {_number(published.ece_after)}",
-        "images/s": f"{published.images_per_s:.1f}",
+        "calibration error": f"{_number(summary.ece_before)} -> {_number(summary.ece_after)}",
+        "images/s": f"{summary.images_per_s:.1f}",
         "validation images": str(scores.images),
         "files": version.uri,
     }

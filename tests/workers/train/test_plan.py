@@ -7,7 +7,7 @@ import pytest
 
 from lga_model.config import FAST, ImageConfig
 from workers.errors import SettingsError
-from workers.settings import TrainSettings
+from workers.settings import TrainSettings, read_settings
 from workers.train.plan import Plan, choose_config, choose_recipe, finite, new_run_name
 
 
@@ -86,3 +86,14 @@ def test_json_gets_no_nan():
     What could not be measured is null, at any depth.
     """
     assert {"a": [None, 1.5, {"b": None}], "c": "x"} == finite({"a": (math.nan, 1.5, {"b": math.inf}), "c": "x"})
+
+
+def test_a_flag_gives_the_stride():
+    """
+    On the command line everything is text.
+    """
+    arguments = ["--manifest", "m", "--name", "n", "--output-stride"]
+
+    assert 16 == read_settings(TrainSettings, "train", [*arguments, "16"]).output_stride
+    with pytest.raises(SettingsError, match="8, 16 or 32"):
+        read_settings(TrainSettings, "train", [*arguments, "12"])
