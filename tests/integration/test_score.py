@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -27,7 +28,7 @@ from lga_model.images import PREPROCESSING
 from lga_model.network import build_network
 from workers.__main__ import main
 from workers.compile.build import build_engine, load_source, write_record
-from workers.engines import Parity
+from workers.engines import EngineError, Parity, open_engine
 from workers.registry import Registry
 from workers.score.engine import choose_engine, find_candidates
 from workers.score.job import score_with
@@ -201,6 +202,21 @@ def test_wrong_places_are_told_before_anything_is_written(s3, registry, tmp_path
     assert 2 == main([*command(bucket, output, registry), "--model", "tiny:9"])
     assert "tiny:9" in capsys.readouterr().err
     assert not Path(output).exists()
+
+
+def test_an_engine_that_cannot_be_opened_is_told(s3, ray_local, registry, tmp_path):
+    """
+    What the actor said comes to the user as it is, at once, and the run stays to be continued.
+    """
+    bucket = s3.bucket()
+    fill(bucket, 3)
+    asked = ScoreSettings(input=bucket, output=str(tmp_path), registry=registry, model="tiny:1", progress=False)
+    engine = choose_engine(find_candidates(registry, "tiny:1"), "best")
+
+    with pytest.raises(EngineError, match="nowhere"):
+        score_with(asked, engine, functools.partial(open_engine, tmp_path / "nowhere"))
+    (record,) = run_records(open_store(str(tmp_path)))
+    assert ("running", "failed") == (record["state"], record["attempts"][0]["outcome"])
 
 
 def test_two_attempts_at_once_make_one_run(s3, ray_local, registry):

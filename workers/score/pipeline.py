@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ class Pipeline:
     lineage: Lineage
     resources: Resources
 
-    def stream(self, shards: Sequence[int]) -> Iterator[pa.Table]:
+    def stream(self, shards: Sequence[int]) -> Generator[pa.Table]:
         """Score shards, as many as fit into one pass; yields rows as they come, shards interleaved.
 
         Raises:
@@ -120,9 +120,10 @@ class Pipeline:
                 compute=ray.data.ActorPoolStrategy(size=self.resources.engines),
                 fn_constructor_args=(self.opener, self.form, self.lineage),
             )
-            for bundle in tagged.iter_internal_ref_bundles():
-                for entry in bundle.blocks:
-                    yield ray.get(entry.ref)
+            batches = iter(tagged.iter_batches(batch_size=None, batch_format="pyarrow"))
+            # Closed explicitly, since a stream that is left early would keep its actors and their CPUs.
+            with contextlib.closing(batches):
+                yield from batches
 
 
 def _chunks(plan: Plan, shards: Sequence[int]) -> Iterator[pa.Table]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from prometheus_client import generate_latest
 from ray.exceptions import RayError
+from typing_extensions import override
 
 from workers.errors import ClusterError, SettingsError, Stopped, Throttled
 from workers.logs import get_log
@@ -32,19 +33,35 @@ class PipelineHere:
 
     def __init__(self, output, plan, score: Callable[[int], list[pa.Table]], trouble: Stream | None) -> None:
         self.output, self.plan, self.resources = output, plan, plan_resources(2, 0, 1, None)
-        self.score, self.trouble, self.passes = score, trouble, 0
+        self.score, self.trouble, self.passes, self.closed = score, trouble, 0, 0
 
     def stream(self, shards: list[int]) -> Iterator[pa.Table]:
         self.passes += 1
-        for shard in shards:
-            if self.trouble is None or self.trouble(self.passes, shard):
-                yield from self.score(shard)
+        try:
+            for shard in shards:
+                if self.trouble is None or self.trouble(self.passes, shard):
+                    yield from self.score(shard)
+        finally:
+            self.closed += 1
+
+
+class FullStore(FolderStore):
+    """Refuses the first shards that are written to it."""
+
+    refusals = 0
+
+    @override
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_token: str | None = None) -> str:
+        if key.startswith("tags/") and self.refusals:
+            self.refusals -= 1
+            raise Throttled("write", key, "full")
+        return super().put(key, data, if_absent=if_absent, if_token=if_token)
 
 
 @pytest.fixture
 def attempt(tmp_path, photograph, make_plan, score_here):
     """Starts attempts at one run of eight objects in three shards; number 4 is no image."""
-    source, output = FolderStore(tmp_path / "photos"), FolderStore(tmp_path / "output")
+    source, output = FolderStore(tmp_path / "photos"), FullStore(tmp_path / "output")
     for number in range(8):
         source.put(f"{number}.png", photograph(number * 30) if number != 4 else b"no image")
     plan = make_plan(output, source)
@@ -199,6 +216,17 @@ def test_a_signal_leaves_a_run_that_continues(attempt):
     assert ("running", ["stopped"], None) == (before.state, [one.outcome for one in before.attempts], before.account)
     assert ("finished", 8) == (record.state, record.account.ok + record.account.failed)
     assert 8 == numbers(parts.metrics)['lga_score_objects{state="written"}']
+
+
+def test_a_shard_that_cannot_be_written_is_scored_again(attempt):
+    """
+    The stream is closed, so that its actors do not stay beside those of the next pass.
+    """
+    attempt.output.refusals = 1
+    record, parts = attempt()
+
+    assert ("finished", 7) == (record.state, record.account.ok)
+    assert (2, 2) == (parts.pipeline.passes, parts.pipeline.closed)
 
 
 def test_an_attempt_that_comes_second_changes_nothing(attempt):
