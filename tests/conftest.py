@@ -12,12 +12,15 @@ import hypothesis
 import pytest
 
 from workers.demo.local_s3 import LocalS3, local_s3
+from workers.runtime import keep_ray_on_loopback
 from workers.storage import forget_client, make_bucket
 
 # The first settings that a library reads at import. Two cores: more threads than that only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+keep_ray_on_loopback()
 
 # The first example of a run pays for imports and caches; a deadline would call that a failure.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -66,7 +69,6 @@ def ray_local(s3) -> Iterator[None]:
         include_dashboard=False,
         log_to_driver=False,
         logging_level="warning",
-        _node_ip_address="127.0.0.1",
     )
     yield
     ray.shutdown()

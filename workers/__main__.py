@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from workers.errors import WorkerError
 from workers.logs import configure_logs
-from workers.runtime import stopping_on_signals
+from workers.runtime import keep_ray_on_loopback, stopping_on_signals
 from workers.settings import COMMANDS, CommandSettings, read_settings
 
 Job = Callable[[CommandSettings], int]
@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = read_settings(COMMANDS[command], command, rest)
         configure_logs(settings.log_format, settings.log_level)
+        if getattr(settings, "ray_address", None) is None:
+            keep_ray_on_loopback()
         with stopping_on_signals():
             return _job(command)(settings)
     except WorkerError as error:

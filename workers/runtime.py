@@ -32,6 +32,15 @@ def stopping_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def keep_ray_on_loopback() -> None:
+    """Make a Ray that is started here listen on 127.0.0.1 alone. Has to come before ``ray`` is imported.
+
+    Without this every part of it listens on all addresses of the machine. The switch is Ray's own, made for systems on
+    which it has no clusters; its name says so, and ``ray.init`` itself offers none.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+
 @contextlib.contextmanager
 def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[None]:
     """A connection to Ray: the cluster at ``address``, or a local one that ends with the block.
@@ -54,7 +63,7 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Non
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning", "configure_logging": True}
     if address is None:
-        options |= {"num_cpus": cpus or os.cpu_count(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        options |= {"num_cpus": cpus or os.cpu_count(), "include_dashboard": False}
     else:
         options |= {"address": address}
     try:

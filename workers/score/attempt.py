@@ -163,9 +163,10 @@ def _score_missing(parts: Parts, tally: _Tally) -> None:
 
 def _one_pass(parts: Parts, missing: list[int], tally: _Tally) -> Iterator[Committed]:
     try:
-        for rows in parts.pipeline.stream(missing):
-            tally.see_rows()
-            yield from parts.committer.add(rows)
+        with contextlib.closing(parts.pipeline.stream(missing)) as stream:
+            for rows in stream:
+                tally.see_rows()
+                yield from parts.committer.add(rows)
     except (RayError, Throttled):
         yield from parts.committer.finish()
         raise

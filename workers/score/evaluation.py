@@ -120,7 +120,7 @@ def _latest(output: Store, run_id: str | None) -> tuple[pa.Table, tuple[str, ...
         raise SettingsError("the runs under this output have different classes; choose one with --run")
     rows = pa.concat_tables(tables).sort_by("scored_at")
     newest = {key: row for row, key in enumerate(rows["key"].to_pylist())}
-    return rows.take(list(newest.values())), classes.pop()
+    return rows.take(pa.array(newest.values(), pa.int64())), classes.pop()
 
 
 def _by_name(paths: list[str], where: str) -> dict[str, int]:

@@ -5,27 +5,21 @@ input -inventory-> objects -plan-> shards -fetch-> pixels -predict-> rows -commi
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime
 
 from workers.engines import EngineRecord
-from workers.errors import TooManyFailures
 from workers.logs import get_log
-from workers.metrics import served
-from workers.progress import ProgressBar
 from workers.runtime import ray_session, stopping_on_signals
-from workers.score.attempt import Parts, finish_run
-from workers.score.commit import Committer
+from workers.score.attempt import finish_run
 from workers.score.engine import choose_engine, find_candidates
 from workers.score.inventory import Selection, list_objects, open_source
-from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import cluster_resources
 from workers.score.planning import PlanRequest, find_or_make_plan
 from workers.score.predict import OpenEngine, RegisteredEngine
 from workers.score.record import RunRecord, read_record
 from workers.score.run import claim_run, fingerprint
-from workers.score.setup import build_pipeline, new_record, shard_schema
-from workers.score.summary import print_summary
+from workers.score.setup import assembled, new_record
+from workers.score.summary import check_failures, print_summary
 from workers.settings import ScoreSettings
 from workers.storage import open_store
 
@@ -45,12 +39,7 @@ def score(settings: ScoreSettings) -> int:
         )
         record = score_with(settings, engine, opener)
     print_summary(record, output)
-    account = record.account
-    if account and account.failure_rate > settings.max_failure_rate:
-        raise TooManyFailures(
-            f"{account.failed} of {account.ok + account.failed} objects failed, more than --max-failure-rate "
-            f"{settings.max_failure_rate:g} allows; all rows are written, the reasons are in them"
-        )
+    check_failures(record, settings.max_failure_rate)
     return 0
 
 
@@ -76,13 +65,5 @@ def score_with(settings: ScoreSettings, engine: EngineRecord, opener: OpenEngine
     if before and before.state == "finished":
         log.info("score.run_already_finished")
         return before
-    metrics = ScoreMetrics()
-    pipeline = build_pipeline(settings, source, output, plan, engine, opener)
-    committer = Committer(output, plan, shard_schema(settings, source, plan, engine))
-    with (
-        served(metrics, settings.metrics_port, settings.metrics_host),
-        contextlib.closing(committer),
-        ProgressBar("scoring", plan.rows, shown=settings.progress) as bar,
-    ):
-        parts = Parts(pipeline=pipeline, committer=committer, metrics=metrics, bar=bar, log=log)
+    with assembled(settings, source, output, plan, engine, opener) as parts:
         return finish_run(parts, before or new_record(settings, source, plan, engine))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,11 @@ _BLOCK_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What Ray sets aside. Small enough for one CPU: the engines take at most half of it, one fetch task the rest."""
+    """What Ray sets aside.
+
+    The engines take at most a quarter of the CPUs, one fetch task at most half: so two attempts that overlap on one
+    cluster both move, even on one CPU. What the engines really use, their threads decide.
+    """
 
     engines: int
     engine_cpus: float
@@ -60,7 +64,7 @@ def plan_resources(cpus: float, gpus: int, nodes: int, engines: int | None) -> R
     return Resources(
         engines=count,
         # On a GPU an engine's share is the card; with more engines than cards they share one.
-        engine_cpus=0 if gpus else min(1.0, cpus / 2 / count),
+        engine_cpus=0 if gpus else min(1.0, cpus / 4 / count),
         engine_gpus=1 / math.ceil(count / gpus) if gpus else 0,
         fetch_cpus=min(1.0, cpus / 2),
         threads=None if gpus else max(1, int(cpus / max(1, nodes)) // on_one_node),
@@ -87,7 +91,7 @@ class Pipeline:
     lineage: Lineage
     resources: Resources
 
-    def stream(self, shards: Sequence[int]) -> Iterator[pa.Table]:
+    def stream(self, shards: Sequence[int]) -> Generator[pa.Table]:
         """Score shards, as many as fit into one pass; yields rows as they come, shards interleaved.
 
         Raises:
@@ -116,9 +120,10 @@ class Pipeline:
                 compute=ray.data.ActorPoolStrategy(size=self.resources.engines),
                 fn_constructor_args=(self.opener, self.form, self.lineage),
             )
-            for bundle in tagged.iter_internal_ref_bundles():
-                for entry in bundle.blocks:
-                    yield ray.get(entry.ref)
+            batches = iter(tagged.iter_batches(batch_size=None, batch_format="pyarrow"))
+            # Closed explicitly, since a stream that is left early would keep its actors and their CPUs.
+            with contextlib.closing(batches):
+                yield from batches
 
 
 def _chunks(plan: Plan, shards: Sequence[int]) -> Iterator[pa.Table]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from lga_model.images import ImageLimits
 from workers.engines import EngineRecord
+from workers.logs import get_log
+from workers.metrics import served
+from workers.progress import ProgressBar
+from workers.score.attempt import Parts
+from workers.score.commit import Committer
 from workers.score.fetch import FetchOptions
 from workers.score.inventory import Source
+from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline, cluster_resources
 from workers.score.plan import Plan
 from workers.score.predict import OpenEngine
@@ -25,11 +33,13 @@ _RECORDED = {
 """Settings that go into ``run.json``. None of them can hold a secret."""
 
 
-def build_pipeline(
+@contextlib.contextmanager
+def assembled(
     settings: ScoreSettings, source: Source, output: Store, plan: Plan, engine: EngineRecord, opener: OpenEngine
-) -> Pipeline:
-    """The stream of a run on the cluster that this process is connected to."""
-    return Pipeline(
+) -> Iterator[Parts]:
+    """The parts of an attempt on the cluster that this process is connected to; its metrics are served meanwhile."""
+    metrics = ScoreMetrics()
+    pipeline = Pipeline(
         source=source.store,
         output=output,
         plan=plan,
@@ -45,6 +55,14 @@ def build_pipeline(
         lineage=Lineage(model=engine.model, version=engine.version, engine=engine.fingerprint, run_id=plan.run_id),
         resources=cluster_resources(settings.engines),
     )
+    committer = Committer(output, plan, shard_schema(settings, source, plan, engine))
+    with (
+        served(metrics, settings.metrics_port, settings.metrics_host),
+        contextlib.closing(committer),
+        ProgressBar("scoring", plan.rows, shown=settings.progress) as bar,
+    ):
+        log = get_log(run_id=plan.run_id)
+        yield Parts(pipeline=pipeline, committer=committer, metrics=metrics, bar=bar, log=log)
 
 
 def tag_form(settings: ScoreSettings, engine: EngineRecord) -> TagForm:

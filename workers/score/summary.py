@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from workers.errors import TooManyFailures
 from workers.score.record import RunRecord
 from workers.storage import Store
 
@@ -18,6 +19,20 @@ def print_summary(record: RunRecord, output: Store, console: Console | None = No
     for name, value in summary(record, output):
         table.add_row(Text(name), Text(value))
     (console or Console()).print(table)
+
+
+def check_failures(record: RunRecord, max_failure_rate: float) -> None:
+    """Say so when more objects failed than the user allows.
+
+    Raises:
+        TooManyFailures: The run is complete nevertheless.
+    """
+    account = record.account
+    if account and account.failure_rate > max_failure_rate:
+        raise TooManyFailures(
+            f"{account.failed} of {account.ok + account.failed} objects failed, more than --max-failure-rate "
+            f"{max_failure_rate:g} allows; all rows are written, the reasons are in them"
+        )
 
 
 def summary(record: RunRecord, output: Store) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from lga_model.activations import predicting_activation_map
+from lga_model.calibration import Calibration
 from lga_model.config import Precision
 from lga_model.metrics import MaskIoU, MeanAveragePrecision, MeanFocus
 from lga_model.network import LGANet, Prediction
@@ -95,7 +96,8 @@ def summarise(outputs: Outputs) -> Scores:
             "Lower the learning rates, or choose --precision fp32"
         )
     precision, focus, overlap = MeanAveragePrecision(), MeanFocus(), MaskIoU()
-    precision.update(outputs.logits_NA, outputs.action_N)
+    # As everywhere else mAP ranks probabilities: logits of different images are on no common scale.
+    precision.update(Calibration.none().probabilities(outputs.logits_NA), outputs.action_N)
     focus.update(outputs.pam_NHW, outputs.mask_NHW, outputs.has_boxes_N)
     if outputs.has_heatmap:
         overlap.update(outputs.heatmap_NHW, outputs.mask_NHW, outputs.has_boxes_N)
