@@ -73,7 +73,9 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Non
         raise ClusterError(f"Ray cannot be reached {where}: {error}. Check --ray-address, or `lga doctor`") from error
     get_log().debug("ray.session_started", address=address or "local")
     try:
-        yield
+        # ray.init puts handlers of its own in the place of ours.
+        with stopping_on_signals():
+            yield
     finally:
         ray.shutdown()
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from workers.engines import EngineRecord
 from workers.logs import get_log
-from workers.runtime import ray_session, stopping_on_signals
+from workers.runtime import ray_session
 from workers.score.attempt import finish_run
 from workers.score.engine import choose_engine, find_candidates
 from workers.score.inventory import Selection, list_objects, open_source
@@ -30,8 +30,7 @@ def score(settings: ScoreSettings) -> int:
     # A bucket that is missing or closed is told now, before Ray takes its seconds and before anything is written.
     next(list_objects(source, Selection(limit=1), output), None)
     candidates = find_candidates(settings.registry, settings.model)
-    # Ray puts its own handler in the place of ours: ours are set again inside.
-    with ray_session(settings.ray_address), stopping_on_signals():
+    with ray_session(settings.ray_address):
         engine = choose_engine(candidates, settings.engine)
         threads = cluster_resources(settings.engines).threads
         opener = RegisteredEngine(

@@ -10,7 +10,7 @@ from workers.errors import Stopped
 from workers.logs import get_log
 from workers.metrics import served
 from workers.progress import ProgressBar
-from workers.runtime import ray_session, stopping_on_signals
+from workers.runtime import ray_session
 from workers.settings import TrainSettings
 from workers.storage import open_store
 from workers.train.cluster import assign, run_trainer
@@ -35,10 +35,8 @@ def train(settings: TrainSettings) -> int:
         print(f"the run {run} is finished; it was published as {before.version}")
         return 0
     metrics = TrainMetrics()
-    # Ray takes the signals for itself when it starts; inside the session they are taken back.
     with (
         ray_session(settings.ray_address),
-        stopping_on_signals(),
         served(metrics, settings.metrics_port, settings.metrics_host),
     ):
         started = time.monotonic()
