@@ -18,7 +18,17 @@ Job = Callable[[CommandSettings], int]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code (0 done; others: ``workers.errors``)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output (head, a pager) has seen enough. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     command, rest = _split(arguments)
     if command is None:
         return _explain(rest)
@@ -32,10 +42,6 @@ def main(arguments: list[str] | None = None) -> int:
     except WorkerError as error:
         print(f"lga {command}: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output (head, a pager) has seen enough. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:

@@ -1,0 +1,104 @@
+"""The command line: every mistake is a sentence and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from workers.__main__ import main
+from workers.settings import COMMANDS
+
+
+def lga(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """One command as a user types it."""
+    return subprocess.run(
+        [sys.executable, "-m", "workers", *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
+def test_help_lists_every_command(capsys, arguments):
+    """
+    One line or two for each command, on stdout, exit code 0.
+    """
+    assert 0 == main(arguments)
+    shown = capsys.readouterr().out
+    assert all(f"\n  {command} " in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["scroe"], "there is no command 'scroe'"),
+        (["models"], "lga models: say what to do with it"),
+        (["models", "delete"], "lga models: say what to do with it"),
+        (["score"], "--input is needed"),
+        (["train", "--manifest", "m"], "--name is needed"),
+    ],
+)
+def test_a_wrong_command_is_told(capsys, arguments, told):
+    """
+    Exit code 2 and what to type instead, on stderr.
+    """
+    assert 2 == main(arguments)
+    assert told in capsys.readouterr().err
+
+
+def test_help_of_a_group_lists_its_commands(capsys):
+    """
+    `lga models --help` shows the commands of that group alone.
+    """
+    assert 0 == main(["models", "--help"])
+    shown = capsys.readouterr().out
+
+    assert "models promote" in shown
+    assert "score" not in shown
+
+
+def test_a_reader_that_leaves_early_is_no_error(s3):
+    """
+    `lga ... | head -1` ends quietly.
+    """
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "workers", "--help"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "code", "told"),
+    [
+        ("score", {}, 5, "no such bucket"),
+        ("score", {"AWS_SECRET_ACCESS_KEY": "wrong"}, 5, "credentials"),
+        ("score", {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, 5, "endpoint"),
+        ("train", {}, 2, "no manifest"),
+        ("evaluate", {}, 2, "no model"),
+    ],
+)
+def test_the_outside_world_fails_in_sentences(s3, tmp_path, command, environment, code, told):
+    """
+    A missing bucket, wrong credentials, a dead endpoint, a manifest or model that is not there.
+    """
+    arguments = {
+        "score": ["--input", "s3://nobody-made-this", "--output", str(tmp_path / "out"), "--model", "m:1"],
+        "train": ["--manifest", str(tmp_path / "none.parquet"), "--name", "m"],
+        "evaluate": ["--model", "m:1", "--manifest", str(tmp_path / "none.parquet")],
+    }[command]
+    done = lga(command, *arguments, LGA_REGISTRY=str(tmp_path / "registry"), **environment)
+
+    assert code == done.returncode, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [] == list(tmp_path.iterdir())

@@ -1,0 +1,74 @@
+"""A signal ends a job in order, and a local Ray listens to this machine alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import pytest
+import ray
+
+from workers.errors import Stopped
+from workers.runtime import ray_session, stopping_on_signals
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_becomes_an_error_with_its_exit_code(number, exit_code):
+    """
+    The job's own cleaning up runs, and the handlers from before come back.
+    """
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped) as caught, stopping_on_signals():
+        os.kill(os.getpid(), number)
+
+    assert exit_code == caught.value.exit_code
+    assert before is signal.getsignal(number)
+
+
+def test_a_second_signal_does_not_disturb_the_cleaning():
+    """
+    An impatient Ctrl-C while the job stops is ignored.
+    """
+    cleaned = []
+
+    def stop_twice():
+        with stopping_on_signals():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGINT)
+                cleaned.append(True)
+
+    with pytest.raises(Stopped):
+        stop_twice()
+
+    assert [True] == cleaned
+
+
+def test_a_session_inside_a_session_is_the_same_one(ray_local):
+    """
+    A job that runs inside a connected process neither starts nor stops a Ray.
+    """
+    node = ray.get_runtime_context().get_node_id()
+    with ray_session(None):
+        assert node == ray.get_runtime_context().get_node_id()
+
+    assert ray.is_initialized()
+
+
+def test_a_local_ray_listens_on_loopback_alone(ray_local):
+    """
+    No port of any of Ray's processes is open to the network.
+    """
+    family = [psutil.Process()]
+    addresses = [
+        connection.laddr.ip
+        for process in family + family[0].children(recursive=True)
+        if "ray" in process.name() or "gcs" in process.name()
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    assert addresses
+    assert {"127.0.0.1"} == {address.removeprefix("::ffff:") for address in addresses}
