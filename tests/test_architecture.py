@@ -19,7 +19,7 @@ LAYERS = [
     {"lga_model"},
     {"workers.errors"},
     {"workers.settings"},
-    {"workers.logs", "workers.metrics", "workers.progress"},
+    {"workers.console", "workers.logs", "workers.metrics", "workers.progress"},
     {"workers.storage", "workers.runtime"},
     {"workers.manifest", "workers.registry", "workers.engines", "workers.tags"},
     {"jobs"},

@@ -344,7 +344,7 @@ class DemoSettings(CommandSettings):
 
     workdir: Path = Path("demo-work")
     """Folder that keeps data, registry, tags and logs; must be empty or absent."""
-    train: Count = 960
+    train: Annotated[int, Field(ge=64)] = 640
     """Number of scenes to train on."""
     test: Count = 480
     """Number of scenes to tag."""

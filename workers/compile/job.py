@@ -8,12 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rich.console import Console
 from rich.table import Table
 
 from lga_model.annotations import Annotation
 from workers.compile.build import Source, build_engine, load_source, write_record
 from workers.compile.parity import Limits, measure_parity, violations
+from workers.console import result_console
 from workers.engines import EngineRecord, Parity, open_engine
 from workers.errors import Refused, SettingsError
 from workers.logs import get_log
@@ -85,4 +85,4 @@ def _show(record: EngineRecord, parity: Parity, limits: Limits) -> None:
         ("largest PAM difference, of its maximum", parity.max_pam_difference, limits.max_pam_difference),
     ):
         table.add_row(name, "no heatmap" if value is None else f"{value:.2e}", f"at most {limit:g}")
-    Console().print(table)
+    result_console().print(table)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from lga_model.annotations import Annotation
+from workers.console import result_console
 from workers.demo.local_s3 import local_s3
 from workers.errors import SettingsError, WorkerError
 from workers.manifest import load_manifest
@@ -82,7 +83,7 @@ class _Shell:
     def lga(self, command: str, *arguments: object) -> None:
         """Run one command to its end; its output is the user's to see."""
         words = [*command.split(), *(str(argument) for argument in arguments)]
-        print(f"\n$ lga {' '.join(_quoted(word) for word in words)}", flush=True)
+        print(f"\n$ lga {shlex.join(words)}", flush=True)
         quiet = {"LGA_LOG_LEVEL": "warning", "LGA_REGISTRY": str(self.registry)}
         process = subprocess.Popen([sys.executable, "-m", "workers", *words], env=os.environ | quiet)  # noqa: S603
         try:
@@ -95,10 +96,6 @@ class _Shell:
             error = WorkerError(f"the demo stopped: `lga {command}` ended with exit code {code}")
             error.exit_code = code
             raise error
-
-
-def _quoted(word: str) -> str:
-    return f"'{word}'" if set(word) & set(" *()'") else word
 
 
 def _train_and_measure(shell: _Shell, name: str, mask_weight: int, manifest: Path) -> None:
@@ -153,7 +150,7 @@ def _summarise(work: Path, elapsed_s: float) -> None:
     table.add_row("mAP from the written tags", "", f"{tags['mean_average_precision']:.3f}")
     table.add_row("tagging, images/s", "", f"{_images_per_s(run):.1f}")
     print()
-    Console().print(table)
+    result_console().print(table)
     print(f"{elapsed_s / 60:.1f} minutes. Look at:")
     for title, place in (
         ("scenes and manifest", work / "scenes"),

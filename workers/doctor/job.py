@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
+from workers.console import result_console
 from workers.doctor.checks import Finding, check_engines, check_gpu, check_packages, check_ray, check_store
 from workers.settings import DoctorSettings
 
@@ -26,4 +26,4 @@ def _print(findings: list[Finding]) -> None:
         table.add_column(column, overflow="fold")
     for finding in findings:
         table.add_row(finding.part, SYMBOLS[finding.works], finding.detail)
-    Console().print(table)
+    result_console().print(table)

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from lga_model.annotations import Annotation, Manifest
+from workers.console import result_console
 from workers.engines.torch import load_graph
 from workers.errors import SettingsError
 from workers.evaluate.measure import Evaluation, evaluate_batches
@@ -87,7 +87,7 @@ def _show(evaluation: Evaluation, title: str) -> None:
     ranked = sorted(evaluation.average_precision.items(), key=lambda item: (math.isnan(item[1]), -item[1], item[0]))
     for action, precision in ranked:
         classes.add_row(action, str(evaluation.class_images[action]), _figure(precision))
-    console = Console()
+    console = result_console()
     console.print(summary)
     console.print(classes)
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from workers.console import result_console
 from workers.engines import EngineRecord
 from workers.errors import ObjectMissing, SettingsError
 from workers.registry import METRICS_FILE, RECORD_FILE, TRAINING_FILE, Registry, Version
@@ -34,7 +34,7 @@ def list_models(settings: ModelsListSettings) -> int:
             figures = (_figure(validation, key) for key in _FIGURES)
             engines = ", ".join(record.target for record in registry.engines(version))
             table.add_row(str(version), ", ".join(_pointing(registry, version)), *figures, engines)
-    Console().print(table)
+    result_console().print(table)
     return 0
 
 
@@ -52,7 +52,7 @@ def show_model(settings: ModelsShowSettings) -> int:
         table.add_section()
         for name, value in _engine_facts(record):
             table.add_row(name, value)
-    Console().print(table)
+    result_console().print(table)
     if not records:
         print(f"no engine yet; make one with: lga compile --model {version}")
     return 0

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
 from rich.table import Table
 
 from lga_model.annotations import SPLITS, Annotation, Manifest, read_manifest, write_manifest
 from lga_model.datasets.misleading import MisleadingConfig, generate_misleading
 from lga_model.datasets.stanford40 import DatasetError, read_stanford40
+from workers.console import result_console
 from workers.errors import SettingsError, StorageError
 from workers.logs import get_log
 from workers.settings import PrepareMisleadingSettings, PrepareStanford40Settings
@@ -95,7 +95,7 @@ def _print_counts(uri: str, manifest: Manifest, missing: int) -> None:
     table = Table(show_header=False, box=None)
     for title, value in rows.items():
         table.add_row(title, value)
-    Console(soft_wrap=True).print(table)
+    result_console().print(table)
 
 
 def _located(image: str, root: Path, output: str) -> str:

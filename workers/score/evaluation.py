@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from lga_model.annotations import Annotation
 from lga_model.calibration import expected_calibration_error
 from lga_model.metrics import MeanAveragePrecision
+from workers.console import result_console
 from workers.errors import SettingsError
 from workers.manifest import load_manifest
 from workers.settings import TagsEvaluateSettings
@@ -150,4 +150,4 @@ def _show(quality: TagQuality, title: str) -> None:
         ("precision of the accepted", quality.accepted_precision),
     ):
         table.add_row(name, "-" if value is None else f"{value:.4f}")
-    Console().print(table)
+    result_console().print(table)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import duckdb
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from workers.console import result_console
 from workers.errors import SettingsError
 from workers.settings import TagsQuerySettings
 from workers.storage import FolderStore, Store, open_store
@@ -83,7 +83,7 @@ def _as_table(names: list[str], rows: list[tuple[Any, ...]], stream: TextIO) -> 
         table.add_column(Text(name))
     for row in rows:
         table.add_row(*(Text("" if value is None else _text(value)) for value in row))
-    Console(file=stream).print(table)
+    result_console(stream).print(table)
 
 
 def _as_csv(names: list[str], rows: list[tuple[Any, ...]], stream: TextIO) -> None:

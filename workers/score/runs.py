@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from workers.console import result_console
 from workers.errors import ObjectMissing, SettingsError
 from workers.score.account import count_written
 from workers.score.plan import Plan, read_plan
@@ -43,7 +43,7 @@ def list_runs(settings: RunsListSettings) -> int:
     if not table.row_count:
         print(f"no runs under {output.uri()}")
         return 0
-    Console().print(table)
+    result_console().print(table)
     return 0
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from workers.console import result_console
 from workers.errors import TooManyFailures
 from workers.score.record import RunRecord
 from workers.storage import Store
 
 
-def print_summary(record: RunRecord, output: Store, console: Console | None = None) -> None:
+def print_summary(record: RunRecord, output: Store) -> None:
     """Print the account, the failures by reason, and where the tags are, to stdout."""
     table = Table(title=Text(f"Run {record.run_id}"), show_header=False, title_justify="left", box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in summary(record, output):
         table.add_row(Text(name), Text(value))
-    (console or Console()).print(table)
+    result_console().print(table)
 
 
 def check_failures(record: RunRecord, max_failure_rate: float) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from rich.console import Console
 from rich.table import Table
 
+from workers.console import result_console
 from workers.train.publish import Published
 
 
@@ -31,7 +31,7 @@ def print_summary(published: Published, run: str) -> None:
     table = Table(show_header=False, box=None)
     for name, value in rows.items():
         table.add_row(name, value, style=None)
-    Console(soft_wrap=True).print(table)
+    result_console().print(table)
 
 
 def _number(value: float) -> str:
