@@ -171,7 +171,8 @@ def _parquet_rows(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any] 
 
 def _json_rows(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
     try:
-        lines = data.decode("utf-8-sig").splitlines()
+        # Not splitlines(): it also splits at letters that may stand inside a JSON string.
+        lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ManifestError(f"{name} is neither Parquet nor JSON Lines (byte {error.start} is no UTF-8)") from error
     any_object = False
@@ -191,7 +192,7 @@ def _json_rows(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any] | P
             continue
         any_object = True
         yield line, row
-    if lines and not any_object:
+    if data.strip() and not any_object:
         raise ManifestError(f"{name} is neither Parquet nor JSON Lines: no line holds a JSON object")
 
 

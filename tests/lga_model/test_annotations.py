@@ -152,6 +152,17 @@ def test_other_columns_are_left_alone():
     assert () == read_manifest(lines(GOOD | {"licence": "ours"}), "m.jsonl").problems
 
 
+@pytest.mark.parametrize("letter", ["\u2028", "\x85", "\x1c", "\r"])
+def test_a_line_ends_at_the_line_feed_alone(letter):
+    """
+    Other letters that some programs take for the end of a line may stand in a name.
+    """
+    action = f"run{letter}ning"
+    written = Annotation(image="a", action=action, split="val", boxes=(), width=1, height=1)
+
+    assert (written,) == read_manifest(write_manifest([written], "jsonl"), "m.jsonl").annotations
+
+
 def test_classes_and_splits():
     """
     Classes come in the order of the alphabet, whatever the order of the rows.
