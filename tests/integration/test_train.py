@@ -132,5 +132,5 @@ def test_what_can_be_refused_is_refused_before_ray_starts(tmp_path, manifest, ca
 
     assert 2 == main([*fixed, "--manifest", str(manifest), "--backbone", "resnet5000"])
     assert "no model 'resnet5000'" in capsys.readouterr().err
-    assert 5 == main([*fixed, "--manifest", str(tmp_path / "absent.jsonl")])
-    assert "absent.jsonl: there is no such file" in capsys.readouterr().err
+    assert 2 == main([*fixed, "--manifest", str(tmp_path / "absent.jsonl")])
+    assert "absent.jsonl (there is no such file)" in capsys.readouterr().err
