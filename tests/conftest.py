@@ -13,7 +13,7 @@ import pytest
 
 from workers.demo.local_s3 import LocalS3, local_s3
 from workers.runtime import keep_ray_on_loopback
-from workers.storage import forget_client
+from workers.storage import forget_client, make_bucket
 
 # The first settings that a library reads at import. Two cores: more threads than that only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -21,8 +21,6 @@ os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 keep_ray_on_loopback()
-
-BUCKET = "tests"
 
 # The first example of a run pays for imports and caches; a deadline would call that a failure.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -37,17 +35,16 @@ class S3:
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def bucket(self) -> str:
-        """A fresh, empty place in the server's one bucket, as ``s3://tests/7``.
-
-        A bucket for each test would fill the server: it sets space aside for every one of them.
-        """
-        return f"s3://{BUCKET}/{next(self.numbers)}"
+        """A fresh, empty bucket, as ``s3://name``."""
+        uri = f"s3://test-{os.getpid()}-{next(self.numbers)}"
+        make_bucket(uri)
+        return uri
 
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory) -> Iterator[S3]:
     """SeaweedFS on this machine, for the whole session."""
-    with local_s3(tmp_path_factory.mktemp("s3"), (BUCKET,)) as server:
+    with local_s3(tmp_path_factory.mktemp("s3")) as server:
         before = dict(os.environ)
         os.environ.update(server.environment())
         forget_client()

@@ -344,7 +344,7 @@ class DemoSettings(CommandSettings):
 
     workdir: Path = Path("demo-work")
     """Folder that keeps data, registry, tags and logs; must be empty or absent."""
-    train: Annotated[int, Field(ge=64)] = 640
+    train: Annotated[int, Field(ge=64)] = 512
     """Number of scenes to train on."""
     test: Count = 480
     """Number of scenes to tag."""

@@ -177,6 +177,15 @@ def s3_answers(endpoint: str, access_key: str, secret_key: str, buckets: tuple[s
     return present.issuperset(buckets)
 
 
+def make_bucket(uri: str) -> None:
+    """Create the bucket of an ``s3://`` URI; no error when it is there already."""
+    store = open_store(uri)
+    if isinstance(store, S3Store):
+        with _told("create", uri):
+            if store.bucket not in {entry["Name"] for entry in _client().list_buckets()["Buckets"]}:
+                _client().create_bucket(Bucket=store.bucket)
+
+
 class S3Store(Store):
     """A bucket, or a prefix of one, through boto3's standard chain of credentials."""
 

@@ -99,6 +99,8 @@ def _command(folder: Path, buckets: tuple[str, ...], ports: list[int]) -> list[s
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-s3.autoCreateBucket=false",
+        # Files that grow with what is in them, several for each bucket: the server's own limit ends at eighty buckets.
+        "-volume.max=10000",
         *([f"-bucket={','.join(buckets)}"] if buckets else []),
         *port_flags,
     ]
