@@ -29,6 +29,8 @@ Pixels = NDArray[np.uint8]
 Image.MAX_IMAGE_PIXELS = None
 
 _JPEG = b"\xff\xd8\xff"
+_START_OF_SCAN = b"\xff\xda"
+_END_OF_IMAGE = b"\xff\xd9"
 _DETAIL_LENGTH = 500
 _SIDE_LIMIT = 65_500  # The largest side that a JPEG may have.
 
@@ -144,7 +146,7 @@ def _decode_jpeg(data: bytes, size_px: int, limits: ImageLimits) -> DecodedImage
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     except (ValueError, KeyError) as error:  # KeyError: a colour model that it has no name for.
-        whole = data.rstrip(b"\0").endswith(b"\xff\xd9")
+        whole = data.rstrip(b"\0").endswith(_END_OF_IMAGE)
         raise ImageError("decode_error" if whole else "truncated", f"JPEG header: {error}") from error
     _check_pixels(width, height, limits)
     if colours in {"CMYK", "YCCK"}:  # Adobe writes them inverted; Pillow knows how to tell.
@@ -152,10 +154,14 @@ def _decode_jpeg(data: bytes, size_px: int, limits: ImageLimits) -> DecodedImage
     try:
         pixels_HWC = simplejpeg.decode_jpeg(data, "RGB", min_height=size_px, min_width=size_px)
     except ValueError as error:
-        if "remature end" in str(error):
+        # Only the first complaint is told: another one may hide that nothing ends the last scan.
+        if "remature end" in str(error) or data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):
             raise ImageError("truncated", str(error)) from error
         # Strictness is for truncation alone: a stray byte between two markers spoils no photograph.
-        pixels_HWC = simplejpeg.decode_jpeg(data, "RGB", min_height=size_px, min_width=size_px, strict=False)
+        try:
+            pixels_HWC = simplejpeg.decode_jpeg(data, "RGB", min_height=size_px, min_width=size_px, strict=False)
+        except ValueError:  # Complaints about the header stay errors there; Pillow overlooks the harmless ones.
+            return _decode_with_pillow(data, size_px, limits)
     return _finish(pixels_HWC, width, height, _jpeg_orientation(data), size_px)
 
 
@@ -171,8 +177,7 @@ def _decode_with_pillow(data: bytes, size_px: int, limits: ImageLimits) -> Decod
         width, height = image.size
         _check_pixels(width, height, limits)
         image.load()  # The first frame.
-        orientation = _orientation(image.getexif())
-        return _finish(_rgb(image), width, height, orientation, size_px)
+        return _finish(_rgb(image), width, height, _pillow_orientation(image), size_px)
 
 
 def _rgb(image: Image.Image) -> Pixels:
@@ -233,6 +238,13 @@ def _jpeg_orientation(data: bytes) -> int:
             return _orientation(exif)
         position += 2 + length
     return 1
+
+
+def _pillow_orientation(image: Image.Image) -> int:
+    try:
+        return _orientation(image.getexif())
+    except Exception:  # noqa: BLE001 - as for a JPEG: a broken Exif block spoils no photograph
+        return 1
 
 
 def _orientation(exif: Image.Exif) -> int:

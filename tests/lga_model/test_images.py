@@ -195,6 +195,47 @@ def test_a_file_that_ends_early_is_truncated(kind, share):
     assert "truncated" == caught.value.reason
 
 
+def test_a_progressive_photograph_that_ends_anywhere_is_refused():
+    """
+    No cut of a progressive JPEG gives a half-painted picture, not even where the decoder complains of something else.
+    """
+    data = encoded(picture(), "JPEG", progressive=True)
+    accepted = []
+    for end in range(1, len(data)):
+        try:
+            decode_image(data[:end], SIZE)
+        except ImageError:
+            continue
+        accepted.append(end)
+
+    assert [] == accepted
+
+
+@pytest.mark.parametrize("start", [b"\xff\xda", b"\xff\xdb"])
+def test_stray_bytes_between_markers_spoil_no_photograph(start):
+    """
+    What libjpeg calls extraneous bytes before a marker changes nothing, but half of such a file is still truncated.
+    """
+    data = encoded(picture(), "JPEG", quality=95)
+    at = data.index(start)
+    stray = data[:at] + b"\0\0\0" + data[at:]
+    with pytest.raises(ImageError) as cut:
+        decode_image(stray[: len(stray) * 2 // 3], SIZE)
+
+    assert difference(decode_image(stray, SIZE).pixels_HWC, plainly(picture())) < 2
+    assert "truncated" == cut.value.reason
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_broken_exif_block_spoils_no_other_format_either(kind):
+    """
+    Where the Exif block makes no sense, the picture is taken as it lies.
+    """
+    data = encoded(picture(), kind, exif=b"Exif\0\0garbage-garbage")
+
+    assert (300, 200) == (decode_image(data, SIZE).width_px, decode_image(data, SIZE).height_px)
+
+
 def test_bytes_behind_the_end_do_no_harm():
     """
     Cameras append things to their JPEGs.
