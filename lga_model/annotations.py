@@ -165,8 +165,8 @@ def _parquet_rows(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any] 
             for row in batch.to_pylist():
                 line += 1
                 yield line, row
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestError(f"{name} is a damaged Parquet file: {str(error).splitlines()[0]}") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{name} is a damaged Parquet file: {str(error).partition(chr(10))[0]}") from error
 
 
 def _json_rows(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
@@ -181,7 +181,7 @@ def _json_rows(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any] | P
             continue
         try:
             row = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits.
             yield line, Problem(line=line, field="row", reason=f"not JSON: {error}")
             continue
         if not isinstance(row, dict):
@@ -225,6 +225,10 @@ def _text(row: dict[str, Any], field: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
         raise _BadFieldError(field, "missing" if value is None else f"a text was expected, not {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair, which no file can hold.
+        raise _BadFieldError(field, f"{value!r} is no valid Unicode") from error
     return value
 
 

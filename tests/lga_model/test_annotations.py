@@ -145,6 +145,40 @@ def test_a_parquet_file_without_a_column_names_it():
         read_manifest(sink.getvalue(), "m.parquet")
 
 
+def test_a_number_of_thousands_of_digits_is_named():
+    """
+    Python refuses to read such a number; the row is bad, the rest of the file is good.
+    """
+    manifest = read_manifest(lines(GOOD, '{"width": ' + "9" * 5000 + "}"), "manifest")
+
+    assert 1 == len(manifest.annotations)
+    assert [2] == [problem.line for problem in manifest.bad_rows]
+
+
+def test_half_a_surrogate_pair_is_named():
+    """
+    A text that cannot be written to any file is refused where it comes in.
+    """
+    manifest = read_manifest(lines(GOOD, {**GOOD, "image": "\ud800.jpg"}), "manifest")
+
+    assert [(2, "image")] == [(problem.line, problem.field) for problem in manifest.bad_rows]
+
+
+def test_a_parquet_file_with_text_that_is_no_text_is_refused():
+    """
+    Bytes that are not UTF-8 in a text column are damage, told by the file's name.
+    """
+    annotation = Annotation(
+        image="abcdef.jpg", action="running", split="train", boxes=((1.0, 2.0, 3.0, 4.0),), width=9, height=9
+    )
+    table = pq.read_table(io.BytesIO(write_manifest([annotation], "parquet")))
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="none", use_dictionary=False, write_statistics=False)
+
+    with pytest.raises(ManifestError, match=r"manifest is a damaged Parquet file"):
+        read_manifest(sink.getvalue().replace(b"abcdef.jpg", b"abc\xff\xfef.jpg"), "manifest")
+
+
 def test_other_columns_are_left_alone():
     """
     A team's own columns do no harm.
