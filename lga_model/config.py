@@ -19,7 +19,7 @@ Variant = Literal["lga", "plain"]
 MaskReduction = Literal["sum", "mean"]
 LocalisationActivation = Literal["relu", "sigmoid"]
 Schedule = Literal["constant", "one_cycle", "cosine"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ class Recipe:
     ema_decay: float | None = None
     """Decay of the moving average of the weights that is validated and published, or None for the raw weights."""
     precision: Precision = "fp32"
-    """Arithmetic of forward and backward; the weights stay fp32."""
+    """Arithmetic of forward and backward; the weights stay fp32. ``auto``: bf16 where the hardware computes in it."""
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -161,8 +161,8 @@ FAST = Recipe(
     mask_reduction="mean",
     label_smoothing=0.1,
     clip_norm=5.0,
-    precision="bf16",
+    precision="auto",
 )
-"""Minutes instead of hours from ImageNet weights: AdamW, one cycle, a slower backbone, bf16."""
+"""Minutes instead of hours from ImageNet weights: AdamW, one cycle, a slower backbone, bf16 where there is some."""
 
 RECIPES = {recipe.name: recipe for recipe in (PAPER, FAST)}

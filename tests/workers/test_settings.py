@@ -59,7 +59,7 @@ def test_a_switch_can_be_turned_off():
     settings = score("--no-scores", "--include", "*.jpg", "--include", "*.png")
 
     assert not settings.scores
-    assert ["*.jpg", "*.png"] == settings.include
+    assert ("*.jpg", "*.png") == settings.include
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Knows no Ray: the worker hands in a network that may be wrapped for distributed 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -20,6 +20,8 @@ from workers.train.data import Batch
 from workers.train.optimiser import build_optimiser, pace, set_pace
 
 _SHOWN_IMAGES = 8
+
+Arithmetic = Literal["fp32", "bf16", "fp16"]
 
 
 class StepLosses(NamedTuple):
@@ -35,6 +37,7 @@ class Training:
 
     Attributes:
         network: The weights that are learned.
+        precision: The arithmetic, after ``auto`` was decided for the device.
         average: Their moving average, or None when the recipe has none.
         optimiser: Adam's memory.
         scaler: Loss scale of fp16; does nothing for other precisions.
@@ -44,11 +47,12 @@ class Training:
     def __init__(self, network: LGANet, recipe: Recipe, steps_per_epoch: int, device: torch.device) -> None:
         """Take over ``network``, which is moved to ``device``."""
         self.recipe, self.device = recipe, device
+        self.precision = arithmetic(recipe.precision, device)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.forward: nn.Module = self.network
         """What computes a prediction: the network, or its distributed wrapper."""
         self.optimiser = build_optimiser(self.network, recipe)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.average: AveragedModel | None = None
         if recipe.ema_decay is not None:
             average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
@@ -78,7 +82,7 @@ class Training:
         """
         now = pace(self.epoch * self.steps_per_epoch + step, self.recipe.epochs * self.steps_per_epoch, self.recipe)
         set_pace(self.optimiser, now)
-        with autocast(self.device, self.recipe.precision):
+        with autocast(self.device, self.precision):
             prediction: Prediction = self.forward(batch.image_BHWC)
         terms = lga_loss(prediction, batch.action_B, batch.mask_BHW, batch.has_boxes_B, self.recipe)
         losses = StepLosses(*(term.item() for term in terms))
@@ -100,7 +104,17 @@ class Training:
         return float(self.optimiser.param_groups[-1]["lr"])
 
 
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+def arithmetic(precision: Precision, device: torch.device) -> Arithmetic:
+    """Decide ``auto``: bf16 on a device that computes in it. One that emulates it is several times slower than fp32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    has_bf16 = bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    return "bf16" if has_bf16 else "fp32"
+
+
+def autocast(device: torch.device, precision: Arithmetic) -> torch.autocast:
     """Arithmetic of a forward pass; the weights stay fp32."""
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")

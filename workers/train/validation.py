@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from lga_model.activations import predicting_activation_map
 from lga_model.calibration import Calibration
-from lga_model.config import Precision
 from lga_model.metrics import MaskIoU, MeanAveragePrecision, MeanFocus
 from lga_model.network import LGANet, Prediction
 from workers.errors import SettingsError
 from workers.train.data import Batch
-from workers.train.loop import autocast
+from workers.train.loop import Arithmetic, autocast
 
 _DEAD = 1e-3
 """A heatmap whose maximum stays below this says nothing."""
@@ -66,7 +65,7 @@ class Scores:
     """Of each class, in the order of the classes."""
 
 
-def validate(network: LGANet, batches: Iterable[Batch], precision: Precision, device: torch.device) -> Outputs | None:
+def validate(network: LGANet, batches: Iterable[Batch], precision: Arithmetic, device: torch.device) -> Outputs | None:
     """Run the network over batches; None when there are none."""
     network.eval()
     parts: list[Outputs] = []

@@ -160,7 +160,7 @@ class _Worker:
         steps = validation_order(len(self.splits.val), self.recipe.batch_size, self.rank, self.workers)
         training = self.training
         outputs = validate(
-            training.published, self._loader("val").validation(steps), self.recipe.precision, training.device
+            training.published, self._loader("val").validation(steps), training.precision, training.device
         )
         parts: list[Outputs | None] = [outputs]
         if self.workers > 1:

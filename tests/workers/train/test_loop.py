@@ -164,3 +164,13 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     other = Training(build_network(dataclasses.replace(CONFIG, classes=("a", "b", "c"))), RECIPE, STEPS, CPU)
     with pytest.raises(CheckpointUnreadable, match="size mismatch"):
         restore(tmp_path / "checkpoint", other)
+
+
+@pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_bf16_only_where_the_processor_computes_in_it(monkeypatch, has_bf16, expected):
+    """
+    Emulated bf16 would train several times slower than fp32.
+    """
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bf16})
+
+    assert expected == training(precision="auto").precision

@@ -1,0 +1,16 @@
+"""Settings of `lga doctor`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from workers.settings.shared import RegistrySettings
+
+
+class DoctorSettings(RegistrySettings):
+    """Say what works here: versions, Ray, storage, engines. Exit 1 when something asked for does not."""
+
+    store: str | None = None
+    """URI to try: listed, written to, read back, cleaned up."""
+    target: Literal["onnxruntime", "torch"] | None = None
+    """Engine target that must work."""

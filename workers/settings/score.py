@@ -1,0 +1,47 @@
+"""Settings of `lga score`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from workers.settings.shared import ClusterSettings, Count, ModelSettings, Share
+
+
+class ScoreSettings(ClusterSettings, ModelSettings):
+    """Tag every photograph under a prefix: exactly one row for each object. Running it again continues it."""
+
+    input: str
+    """Prefix or folder of photographs: s3://BUCKET/PREFIX or a path."""
+    output: str
+    """URI or path that the tags and the run's record are written under."""
+    run: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    """Name of the run; without it an unfinished run with the same input and engine is continued, or a new one
+    starts."""
+    engine: Literal["best", "onnxruntime", "torch"] = "best"
+    """Engine of the version to use; `best` takes the fastest that fits this machine."""
+    include: tuple[str, ...] = ("*",)
+    """Patterns of keys to score, as in a shell (repeat the flag for more)."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of keys to leave out."""
+    limit: Count | None = None
+    """Score at most this many objects."""
+    scores: bool = True
+    """Write every class's probability."""
+    shard_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 2048
+    """Objects in one shard, the unit of commit and of resuming."""
+    batch_size: Count = 32
+    """Images in one engine call."""
+    engines: Count | None = None
+    """Number of engine actors; without it one for each GPU, or one on a machine without."""
+    fetch_concurrency: Count = 16
+    """Requests in flight in each fetch task."""
+    image_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds before one object is given up (reason: timeout)."""
+    max_object_bytes: Count = 64 * 1024 * 1024
+    """Larger objects are not fetched (reason: too_large)."""
+    max_image_pixels: Count = 178_956_970
+    """Larger images are not decoded (reason: too_large)."""
+    max_failure_rate: Share = 1.0
+    """Exit with 3 when a larger share of the objects failed."""

@@ -1,0 +1,91 @@
+"""What several commands have: logs, the cluster, the registry, the model, the output."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+yaml_values: ContextVar[dict[str, Any]] = ContextVar("yaml_values", default={})  # noqa: B039 - never changed in place
+"""The YAML values of the command that is being read; pydantic offers no way to hand them to a source."""
+
+
+class CommandSettings(BaseSettings):
+    """What every command has."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LGA_",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        env_ignore_empty=True,
+        protected_namespaces=(),
+    )
+
+    config: Path | None = None
+    """YAML file with settings; a flag or an LGA_* variable goes before it."""
+    log_format: Literal["console", "json"] = "console"
+    """Log lines for people, or one JSON object for each line."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important log line that is shown."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags are put in front by the command line source; YAML arrives as the last source."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, yaml_values.get())
+
+
+class ClusterSettings(CommandSettings):
+    """Where Ray runs."""
+
+    ray_address: str | None = None
+    """Address of a running Ray cluster ("auto" finds the one of this machine); without it a local Ray is started."""
+    progress: bool | None = None
+    """Progress bars; without this setting they appear when the output is a terminal."""
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Serve Prometheus metrics on this port; 0 takes a free one and logs it."""
+    metrics_host: str = "127.0.0.1"
+    """Address that the metrics are served on; 0.0.0.0 for a scraper on another machine."""
+
+
+class RegistrySettings(CommandSettings):
+    """Where models live."""
+
+    registry: str = "registry"
+    """URI or path of the model registry."""
+
+
+class ModelSettings(RegistrySettings):
+    """Commands that take one model."""
+
+    model: str
+    """Model: NAME:VERSION, NAME@ALIAS, or a path or URI of a bundle."""
+
+
+class OutputSettings(CommandSettings):
+    """Commands that read what was scored."""
+
+    output: str
+    """URI or path that `lga score` wrote to."""
