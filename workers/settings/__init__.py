@@ -20,7 +20,13 @@ from workers.settings.models import (
     ModelsRollbackSettings,
     ModelsShowSettings,
 )
-from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford40Settings
+from workers.settings.prepare import (
+    PrepareCocoSettings,
+    PrepareFoldersSettings,
+    PrepareMisleadingSettings,
+    PrepareMpiiSettings,
+    PrepareStanford40Settings,
+)
 from workers.settings.reading import known_settings, read_settings
 from workers.settings.runs import RunsListSettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
@@ -39,7 +45,10 @@ __all__ = [
     "ModelsPromoteSettings",
     "ModelsRollbackSettings",
     "ModelsShowSettings",
+    "PrepareCocoSettings",
+    "PrepareFoldersSettings",
     "PrepareMisleadingSettings",
+    "PrepareMpiiSettings",
     "PrepareStanford40Settings",
     "RunsListSettings",
     "RunsShowSettings",

@@ -12,7 +12,13 @@ from workers.settings.models import (
     ModelsRollbackSettings,
     ModelsShowSettings,
 )
-from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford40Settings
+from workers.settings.prepare import (
+    PrepareCocoSettings,
+    PrepareFoldersSettings,
+    PrepareMisleadingSettings,
+    PrepareMpiiSettings,
+    PrepareStanford40Settings,
+)
 from workers.settings.runs import RunsListSettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
@@ -22,6 +28,9 @@ from workers.settings.train import TrainSettings
 COMMANDS: dict[str, type[CommandSettings]] = {
     "demo": DemoSettings,
     "prepare stanford40": PrepareStanford40Settings,
+    "prepare mpii": PrepareMpiiSettings,
+    "prepare coco": PrepareCocoSettings,
+    "prepare folders": PrepareFoldersSettings,
     "prepare misleading": PrepareMisleadingSettings,
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
