@@ -91,6 +91,8 @@ JOBS: dict[str, str] = {
     "runs show": "score.runs:show_run",
     "tags query": "score.query:query_tags",
     "tags evaluate": "score.evaluation:evaluate_tags",
+    "look": "look.job:look",
+    "report": "report.job:report",
     "models list": "models.job:list_models",
     "models show": "models.job:show_model",
     "models promote": "models.job:promote_model",

@@ -6,7 +6,6 @@ import csv
 import json
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,10 +16,8 @@ from rich.text import Text
 from workers.console import result_console
 from workers.errors import SettingsError
 from workers.settings import TagsQuerySettings
-from workers.storage import FolderStore, Store, open_store
-from workers.tags import ShardName, latest_rows_view, list_shards
-
-_READERS = 16
+from workers.storage import open_store
+from workers.tags import latest_rows_view, local_files
 
 
 def query_tags(settings: TagsQuerySettings) -> int:
@@ -33,22 +30,6 @@ def query_tags(settings: TagsQuerySettings) -> int:
         names, rows = ask(files, settings.sql)
     _WRITERS[settings.format](names, rows, sys.stdout)
     return 0
-
-
-def local_files(output: Store, folder: Path) -> list[Path]:
-    """The shards as files: where they are, or copies below ``folder``."""
-    names = list(list_shards(output))
-    if isinstance(output, FolderStore):
-        return [output.path / name.key for name in names]
-
-    def copy(name: ShardName) -> Path:
-        path = folder / name.key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(output.get(name.key).data)
-        return path
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(copy, names))
 
 
 def ask(files: list[Path], sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:

@@ -5,6 +5,7 @@ Jobs share this, not each other: scoring writes it; queries, reports and reviews
 
 from __future__ import annotations
 
+from workers.tags.files import local_files
 from workers.tags.rows import failed, rows
 from workers.tags.schema import DETAIL_LENGTH, OBJECT_COLUMNS, REASONS, Lineage, TagForm, object_schema, tag_schema
 from workers.tags.shards import (
@@ -28,6 +29,7 @@ __all__ = [
     "failed",
     "latest_rows_view",
     "list_shards",
+    "local_files",
     "object_schema",
     "read_parquet",
     "read_shard",
