@@ -37,6 +37,7 @@ from workers.score.objects import Failure
 
 _SLOTS = 2
 _MESSAGE_BYTES = 65_536
+_TRIES = 2
 _READY = b"ready"
 _START_S = 120.0
 _SHORTEST_S = 0.1  # An image that took all its time to arrive still gets so much to be decoded.
@@ -71,12 +72,16 @@ class Decoder:
             images: The encoded bytes of each, and the seconds that it may take.
         """
         ahead: deque[_Asked] = deque()
-        for number, (data, timeout_s) in enumerate(images):
-            ahead.append(self._ask(_Asked(slot=number % _SLOTS, data=data, timeout_s=timeout_s)))
-            if len(ahead) == _SLOTS:
+        try:
+            for number, (data, timeout_s) in enumerate(images):
+                ahead.append(self._ask(_Asked(slot=number % _SLOTS, data=data, timeout_s=timeout_s)))
+                if len(ahead) == _SLOTS:
+                    yield self._answer(ahead)
+            while ahead:
                 yield self._answer(ahead)
-        while ahead:
-            yield self._answer(ahead)
+        finally:
+            if ahead:  # Left early: answers that nobody waits for must not meet the next images.
+                self.close()
 
     def close(self) -> None:
         """End the child. Harmless when repeated."""
@@ -101,23 +106,32 @@ class Decoder:
             detail = f"{len(asked.data)} bytes; the limit is {self._limits.max_bytes}"
             return Decoded(outcome=Failure(reason="too_large", detail=detail), cpu_s=0.0)
         begun = time.monotonic()
-        try:
-            # Its own time begins when the one before it is done.
-            child = self._connected()
-            child.settimeout(max(asked.timeout_s, _SHORTEST_S))
-            if message := child.recv(_MESSAGE_BYTES):
-                cpu_s, *told = json.loads(message)
-                return Decoded(outcome=self._outcome(asked.slot, told), cpu_s=cpu_s)
+        # A child may be killed from outside: only an image that ends it twice is to blame.
+        for _ in range(_TRIES):
+            try:
+                # Its own time begins when the one before it is done.
+                child = self._connected()
+                child.settimeout(max(asked.timeout_s, _SHORTEST_S))
+                if message := child.recv(_MESSAGE_BYTES):
+                    cpu_s, *told = json.loads(message)
+                    return Decoded(outcome=self._outcome(asked.slot, told), cpu_s=cpu_s)
+            except TimeoutError:
+                failure = Failure(reason="timeout", detail=f"decoding took more than {asked.timeout_s:.3g} s")
+                self._replace(*ahead)
+                break
+            except OSError:
+                pass
             failure = Failure(reason="decode_error", detail=f"the decoder crashed ({self._end()})")
-        except TimeoutError:
-            failure = Failure(reason="timeout", detail=f"decoding took more than {asked.timeout_s:.3g} s")
-        except OSError:
-            failure = Failure(reason="decode_error", detail=f"the decoder crashed ({self._end()})")
-        self.close()
-        # The next one was given to the child that is gone.
-        for other in ahead:
-            self._ask(other)
+            self._replace(asked, *ahead)
+        else:
+            self._replace(*ahead)
         return Decoded(outcome=failure, cpu_s=time.monotonic() - begun)
+
+    def _replace(self, *again: _Asked) -> None:
+        """Start another child, and give it what the one before had been given."""
+        self.close()
+        for asked in again:
+            self._ask(asked)
 
     def _outcome(self, slot: int, told: list[Any]) -> DecodedImage | Failure:
         if isinstance(told[0], str):

@@ -132,3 +132,25 @@ def test_memory_has_an_end(hostile, decoder):
     What asks for more memory than any photograph needs gets none.
     """
     assert ["too_large", 5] == outcomes(decoder, [GROWS, photograph(5)])
+
+
+def test_a_decoder_that_is_killed_costs_no_image(decoder):
+    """
+    Killed from outside, as the system does when memory runs out: the images are decoded by the next child.
+    """
+    list(decoder.decode_all([(photograph(1), 20.0)]))
+    decoder._child.kill()
+    decoder._child.wait()
+
+    assert [60, 70, 80] == outcomes(decoder, [photograph(level) for level in (60, 70, 80)])
+
+
+def test_what_is_left_early_meets_no_other_image(decoder):
+    """
+    A pass that ends in the middle leaves no answer behind for the next one.
+    """
+    passing = decoder.decode_all((photograph(level), 20.0) for level in (10, 20, 30, 40))
+    next(passing)
+    passing.close()
+
+    assert [200, 210] == outcomes(decoder, [photograph(200), photograph(210)])
