@@ -33,7 +33,13 @@ ONLY_IN = {
     "obstore": {"workers.downloads"},
     "tensorrt": {"workers.engines.tensorrt"},
     "onnxruntime": {"workers.engines.onnxruntime"},
-    "pydantic_settings": {"workers.settings.shared", "workers.settings.reading", "workers.settings.tags"},
+    "pydantic_settings": {
+        "workers.settings.look",
+        "workers.settings.reading",
+        "workers.settings.report",
+        "workers.settings.shared",
+        "workers.settings.tags",
+    },
     "prometheus_client": {"workers.metrics", "workers.score.metrics", "workers.train.metrics"},
 }
 """Libraries that only these modules may import."""

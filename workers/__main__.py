@@ -82,6 +82,9 @@ def _explain(arguments: list[str]) -> int:
 JOBS: dict[str, str] = {
     "demo": "demo.job:demo",
     "prepare stanford40": "prepare.job:prepare_stanford40",
+    "prepare mpii": "prepare.job:prepare_mpii",
+    "prepare coco": "prepare.job:prepare_coco",
+    "prepare folders": "prepare.job:prepare_folders",
     "prepare misleading": "prepare.job:prepare_misleading",
     "train": "train.job:train",
     "evaluate": "evaluate.job:evaluate",
@@ -91,6 +94,8 @@ JOBS: dict[str, str] = {
     "runs show": "history.job:show_run",
     "tags query": "query.job:query_tags",
     "tags evaluate": "query.evaluation:evaluate_tags",
+    "look": "look.job:look",
+    "report": "report.job:report",
     "models list": "models.job:list_models",
     "models show": "models.job:show_model",
     "models promote": "models.job:promote_model",

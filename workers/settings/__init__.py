@@ -14,14 +14,22 @@ from workers.settings.compile import CompileSettings
 from workers.settings.demo import DemoSettings
 from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
+from workers.settings.look import LookSettings
 from workers.settings.models import (
     ModelsListSettings,
     ModelsPromoteSettings,
     ModelsRollbackSettings,
     ModelsShowSettings,
 )
-from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford40Settings
+from workers.settings.prepare import (
+    PrepareCocoSettings,
+    PrepareFoldersSettings,
+    PrepareMisleadingSettings,
+    PrepareMpiiSettings,
+    PrepareStanford40Settings,
+)
 from workers.settings.reading import known_settings, read_settings
+from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
@@ -35,12 +43,17 @@ __all__ = [
     "DemoSettings",
     "DoctorSettings",
     "EvaluateSettings",
+    "LookSettings",
     "ModelsListSettings",
     "ModelsPromoteSettings",
     "ModelsRollbackSettings",
     "ModelsShowSettings",
+    "PrepareCocoSettings",
+    "PrepareFoldersSettings",
     "PrepareMisleadingSettings",
+    "PrepareMpiiSettings",
     "PrepareStanford40Settings",
+    "ReportSettings",
     "RunsListSettings",
     "RunsShowSettings",
     "ScoreSettings",

@@ -6,13 +6,21 @@ from workers.settings.compile import CompileSettings
 from workers.settings.demo import DemoSettings
 from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
+from workers.settings.look import LookSettings
 from workers.settings.models import (
     ModelsListSettings,
     ModelsPromoteSettings,
     ModelsRollbackSettings,
     ModelsShowSettings,
 )
-from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford40Settings
+from workers.settings.prepare import (
+    PrepareCocoSettings,
+    PrepareFoldersSettings,
+    PrepareMisleadingSettings,
+    PrepareMpiiSettings,
+    PrepareStanford40Settings,
+)
+from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
@@ -22,6 +30,9 @@ from workers.settings.train import TrainSettings
 COMMANDS: dict[str, type[CommandSettings]] = {
     "demo": DemoSettings,
     "prepare stanford40": PrepareStanford40Settings,
+    "prepare mpii": PrepareMpiiSettings,
+    "prepare coco": PrepareCocoSettings,
+    "prepare folders": PrepareFoldersSettings,
     "prepare misleading": PrepareMisleadingSettings,
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
@@ -31,6 +42,8 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "runs show": RunsShowSettings,
     "tags query": TagsQuerySettings,
     "tags evaluate": TagsEvaluateSettings,
+    "look": LookSettings,
+    "report": ReportSettings,
     "models list": ModelsListSettings,
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,
