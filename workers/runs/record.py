@@ -51,10 +51,14 @@ class Work(_Record):
     read_bytes: Counted = 0
     fetch_s: float = 0.0
     """Time that requests took, over all of them; many run at once."""
+    fetch_cpu_s: float = 0.0
+    """CPU time of the processes that fetch, without decoding."""
     decode_s: float = 0.0
     """CPU time of decoding."""
     predict_s: float = 0.0
     """Time that engines computed, over all of them."""
+    predict_cpu_s: float = 0.0
+    """CPU time of the engines' processes meanwhile."""
     commit_s: float = 0.0
     """Time that writing shards took."""
 
