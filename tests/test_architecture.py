@@ -32,6 +32,7 @@ ONLY_IN = {
     "botocore": {"workers.storage"},
     "tensorrt": {"workers.engines.tensorrt"},
     "onnxruntime": {"workers.engines.onnxruntime"},
+    "openvino": {"workers.engines.openvino"},
     "pydantic_settings": {"workers.settings.shared", "workers.settings.reading", "workers.settings.tags"},
     "prometheus_client": {"workers.metrics", "workers.score.metrics", "workers.train.metrics"},
 }

@@ -16,6 +16,10 @@ from pydantic_settings import (
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Target = Literal["openvino", "onnxruntime", "torch"]
+"""Runtimes that a model can be compiled for."""
+EnginePrecision = Literal["fp32", "bf16"]
+"""Arithmetic of an engine."""
 
 yaml_values: ContextVar[dict[str, Any]] = ContextVar("yaml_values", default={})  # noqa: B039 - never changed in place
 """The YAML values of the command that is being read; pydantic offers no way to hand them to a source."""
