@@ -66,6 +66,10 @@ class LocalisationBranch(nn.Module):
 
     It starts near 0.5 in every cell. A relu whose first outputs are negative gets no gradient and stays at zero for
     ever; from 0.5 the branch can go both ways, and the summed squared error starts at a quarter per cell.
+
+    Later a step that is too large can still kill it. ``straight_through`` revives it: the same heatmap, but where the
+    relu cuts, the gradient passes as if it had not. The squared error then pulls a dead cell up exactly where a
+    person is (its gradient is -2), and leaves it alone where nobody is (its gradient is 0).
     """
 
     def __init__(self, in_channels: int, channels: tuple[int, ...], activation: LocalisationActivation) -> None:
@@ -74,14 +78,18 @@ class LocalisationBranch(nn.Module):
         pairs = zip((in_channels, *channels), channels[:-1], strict=False)
         self.hidden = nn.Sequential(*(_conv_relu(before, after) for before, after in pairs))
         self.last = nn.Conv2d((in_channels, *channels)[-2], 1, 3, padding=1)
-        self.activation = nn.ReLU() if activation == "relu" else nn.Sigmoid()
+        self.activation = nn.Sigmoid() if activation == "sigmoid" else nn.ReLU()
+        self.straight_through = activation == "straight_through"
         nn.init.normal_(self.last.weight, std=_SMALL_STD)
-        nn.init.constant_(self.last.bias, _UNDECIDED if activation == "relu" else 0.0)  # type: ignore[arg-type]
+        nn.init.constant_(self.last.bias, 0.0 if activation == "sigmoid" else _UNDECIDED)  # type: ignore[arg-type]
 
     def forward(self, features_BKHW: Tensor) -> Tensor:
         """Give the heatmap ``[B, H, W]``, float32, at least 0."""
-        heatmap: Tensor = self.activation(self.last(self.hidden(features_BKHW)).float())
-        return heatmap.squeeze(1)
+        raw_B1HW = self.last(self.hidden(features_BKHW)).float()
+        heatmap_B1HW: Tensor = self.activation(raw_B1HW)
+        if self.training and self.straight_through:
+            heatmap_B1HW = raw_B1HW + (heatmap_B1HW - raw_B1HW).detach()
+        return heatmap_B1HW.squeeze(1)
 
 
 class LGANet(nn.Module):

@@ -21,7 +21,7 @@ LAYERS = [
     {"workers.settings"},
     {"workers.console", "workers.logs", "workers.metrics", "workers.progress"},
     {"workers.storage", "workers.runtime"},
-    {"workers.manifest", "workers.registry", "workers.engines", "workers.tags"},
+    {"workers.manifest", "workers.registry", "workers.engines", "workers.tags", "workers.runs"},
     {"jobs"},
     {"workers.__main__"},
 ]

@@ -5,7 +5,7 @@ import torch
 
 from lga_model.config import PAPER, ImageConfig, ModelConfig
 from lga_model.losses import lga_loss
-from lga_model.network import build_network
+from lga_model.network import LocalisationBranch, build_network
 
 
 def config(**fields):
@@ -121,6 +121,50 @@ def test_the_heatmap_starts_undecided_and_alive(activation, seed):
     assert heatmap.min() > 0.1
     assert heatmap.max() < 0.9
     assert network.localisation.hidden[0][0].weight.grad.abs().sum() > 0
+
+
+def dead_branch(activation):
+    """A localisation branch whose last relu cuts everything off, in training."""
+    torch.manual_seed(0)
+    branch = LocalisationBranch(8, (4, 1), activation).train()
+    torch.nn.init.constant_(branch.last.bias, -1.0)
+    return branch
+
+
+@pytest.mark.parametrize(("activation", "revived"), [("relu", False), ("straight_through", True)])
+def test_a_dead_branch_comes_back_only_with_the_straight_through_gradient(activation, revived):
+    """
+    The published relu gets no gradient and stays at zero for ever; the remedy finds the person, and only the person.
+    """
+    branch, features, mask = dead_branch(activation), torch.rand(4, 8, 4, 4), torch.zeros(4, 4, 4)
+    features[:, 0, :, :2] += 2
+    mask[:, :, :2] = 1
+    optimiser = torch.optim.Adam(branch.parameters(), lr=0.02)
+    for _ in range(150):
+        optimiser.zero_grad()
+        (mask - branch(features)).square().sum().backward()
+        optimiser.step()
+    heatmap = branch.eval()(features)
+
+    assert revived == bool(heatmap.max() > 0)
+    assert revived == bool((mask - heatmap).square().mean() < 0.1)
+
+
+def test_the_remedy_changes_no_heatmap():
+    """
+    In training but for rounding, and afterwards to the last bit, it is the published relu.
+    """
+    torch.manual_seed(0)
+    published, remedy = (LocalisationBranch(8, (4, 1), activation) for activation in ("relu", "straight_through"))
+    remedy.load_state_dict(published.state_dict())
+    features = torch.randn(2, 8, 4, 4)
+    for branch in (published, remedy):
+        torch.nn.init.constant_(branch.last.bias, 0.0)
+    expected = published(features)
+
+    assert (expected == 0).any()
+    torch.testing.assert_close(remedy.train()(features), expected, rtol=0, atol=1e-7)
+    assert expected.equal(remedy.eval()(features))
 
 
 def test_backbone_and_head_parameters_are_all_that_is_trained():

@@ -13,11 +13,11 @@ from ray.exceptions import RayError
 from workers.errors import ClusterError, Stopped, StorageError, Throttled, WorkerError
 from workers.logs import Log
 from workers.progress import ProgressBar
-from workers.score.account import balanced_account, missing_shards
+from workers.runs.account import balanced_account, missing_shards
+from workers.runs.record import Attempt, RunRecord, Work, update_record
 from workers.score.commit import Committed, Committer
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline
-from workers.score.record import Attempt, RunRecord, Work, update_record
 
 _FRUITLESS_PASSES = 3
 _PAUSE_S = 5.0  # After the first pass that brought nothing; longer after the next.

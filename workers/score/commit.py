@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from workers.score.plan import Plan
+from workers.runs.plan import Plan
+from workers.runs.record import Work
 from workers.score.predict import STAGE_COLUMNS
-from workers.score.record import Work
 from workers.storage import Store
 from workers.tags import ShardName, write_shard
 

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 from workers.engines import EngineRecord
 from workers.logs import get_log
+from workers.runs.record import RunRecord, read_record
+from workers.runs.summary import check_failures, print_summary
 from workers.runtime import ray_session
 from workers.score.attempt import finish_run
 from workers.score.engine import choose_engine, find_candidates
@@ -16,10 +18,8 @@ from workers.score.inventory import Selection, list_objects, open_source
 from workers.score.pipeline import cluster_resources
 from workers.score.planning import PlanRequest, find_or_make_plan
 from workers.score.predict import OpenEngine, RegisteredEngine
-from workers.score.record import RunRecord, read_record
 from workers.score.run import claim_run, fingerprint
 from workers.score.setup import assembled, new_record
-from workers.score.summary import check_failures, print_summary
 from workers.settings import ScoreSettings
 from workers.storage import open_store
 

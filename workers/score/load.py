@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from lga_model.images import DecodedImage, ImageError, decode_image
 from workers.errors import Throttled
+from workers.runs.plan import Plan, read_part
 from workers.score.fetch import Failure, Fetched, FetchOptions, Listed, fetch_all, reader
-from workers.score.plan import Plan, read_part
 from workers.storage import Store
 from workers.tags import DETAIL_LENGTH, object_schema
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 from workers.metrics import JobMetrics
+from workers.runs.plan import Plan
 from workers.score.commit import Committed
-from workers.score.plan import Plan
 from workers.tags import REASONS
 
 _SHARES = tuple(step / 10 for step in range(1, 11))

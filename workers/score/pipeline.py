@@ -21,9 +21,9 @@ import ray.data
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from workers.errors import WorkerError
+from workers.runs.plan import Plan
 from workers.score.fetch import FetchOptions
 from workers.score.load import load_chunk
-from workers.score.plan import Plan
 from workers.score.predict import OpenEngine, Predict
 from workers.storage import Store
 from workers.tags import Lineage, TagForm

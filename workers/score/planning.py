@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.errors import ConditionFailed, SettingsError
+from workers.runs.plan import LISTED, Plan, plan_key, read_plan
 from workers.score.inventory import Source
-from workers.score.plan import LISTED, Plan, plan_key, read_plan
 from workers.storage import ObjectInfo, Store
 from workers.tags import list_shards, read_shards
 

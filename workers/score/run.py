@@ -15,8 +15,8 @@ import json
 from datetime import datetime
 
 from workers.errors import ConditionFailed, ObjectMissing, SettingsError, StorageError
+from workers.runs.record import is_finished
 from workers.score.inventory import Selection, Source
-from workers.score.record import is_finished
 from workers.storage import Store
 
 _TRIES = 20

@@ -13,15 +13,15 @@ from workers.engines import EngineRecord
 from workers.logs import get_log
 from workers.metrics import served
 from workers.progress import ProgressBar
+from workers.runs.plan import Plan
+from workers.runs.record import RunRecord
 from workers.score.attempt import Parts
 from workers.score.commit import Committer
 from workers.score.fetch import FetchOptions
 from workers.score.inventory import Source
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline, cluster_resources
-from workers.score.plan import Plan
 from workers.score.predict import OpenEngine
-from workers.score.record import RunRecord
 from workers.settings import ScoreSettings
 from workers.storage import Store
 from workers.tags import Lineage, TagForm, tag_schema

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from workers.settings.shared import ClusterSettings, Count, RegistrySettings
+from workers.settings.shared import ClusterSettings, Count, RegistrySettings, Share
 
 
 class TrainSettings(ClusterSettings, RegistrySettings):
@@ -33,8 +33,8 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Side of the square network input."""
     output_stride: Annotated[Literal[8, 16, 32], BeforeValidator(int)] = 32  # A flag arrives as text.
     """Input pixels for one cell of the feature map."""
-    localisation_activation: Literal["relu", "sigmoid"] = "relu"
-    """Last activation of the localisation branch; relu is the published one."""
+    localisation_activation: Literal["relu", "straight_through", "sigmoid"] = "relu"
+    """Last activation of the localisation branch; relu is the published one and can die, straight_through cannot."""
     epochs: Count | None = None
     """Passes over the training split."""
     batch_size: Count | None = None
@@ -49,6 +49,16 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Mask loss summed over the cells, as Eq. 1 is written, or averaged."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None
     """Arithmetic of forward and backward pass; `auto` takes bf16 where the hardware computes in it, else fp32."""
+    layer_decay: Annotated[float, Field(ge=0.1, le=1)] | None = None
+    """Factor of the learning rate from one layer of the backbone to the one before it."""
+    label_smoothing: Annotated[float, Field(ge=0, le=0.9)] | None = None
+    """Share of the target that is spread over all actions."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Decay of the moving average of the weights, which is then validated and published."""
+    class_balance: Share | None = None
+    """How far rare actions are shown more often: 0 as they come, 1 all actions alike."""
+    nobody_share: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    """Share of the images of an epoch in which nobody is: they teach the heatmap silence."""
     workers: Count = 1
     """Number of training workers."""
     gpu: bool = False

@@ -21,6 +21,11 @@ _OVERRIDES = (
     "mask_weight",
     "mask_reduction",
     "precision",
+    "layer_decay",
+    "label_smoothing",
+    "ema_decay",
+    "class_balance",
+    "nobody_share",
 )
 """Settings that replace the field of the same name in the recipe."""
 

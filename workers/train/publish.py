@@ -117,15 +117,17 @@ def write_bundle(
 
 
 def _calibrate(outputs: Outputs) -> Calibration:
-    peaks = outputs.person_peak_N
+    people = outputs.people
+    peaks = people.person_peak_N
     if peaks is not None:
         # An image without boxes says nothing about whether somebody is there.
         peaks = peaks.copy()
-        peaks[~outputs.has_boxes_N] = math.nan
-    return fit_calibration(outputs.logits_NA, outputs.action_N, peaks)
+        peaks[~people.has_boxes_N] = math.nan
+    return fit_calibration(people.logits_NA, people.action_N, peaks, outputs.nobody.person_peak_N)
 
 
 def _calibration_error(outputs: Outputs, calibration: Calibration) -> float:
+    outputs = outputs.people
     return expected_calibration_error(calibration.probabilities(outputs.logits_NA), outputs.action_N)
 
 

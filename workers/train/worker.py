@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
+import numpy as np
 import ray
 import ray.train
 import ray.train.torch
@@ -23,10 +24,11 @@ from workers.errors import SettingsError, WorkerError
 from workers.logs import configure_logs
 from workers.train.checkpoints import restore, save_checkpoint
 from workers.train.data import Batch, ImageSource, Loader, training_order, validation_order
-from workers.train.dataset import Splits
+from workers.train.dataset import Sample, Splits
 from workers.train.loop import Training
 from workers.train.monitor import MailboxHandle, Reporter, Work
 from workers.train.plan import Plan, finite
+from workers.train.sampling import epoch_order
 from workers.train.validation import Outputs, joined, summarise, validate
 
 
@@ -119,9 +121,9 @@ class _Worker:
             else:
                 ray.train.report({})
 
-    def _loader(self, split: Literal["train", "val"]) -> Loader:
+    def _loader(self, samples: Sequence[Sample]) -> Loader:
         return Loader(
-            getattr(self.splits, split),
+            samples,
             self.source,
             self.training.network.feature_size,
             skip_invalid=self.assignment.skip_invalid,
@@ -131,10 +133,11 @@ class _Worker:
     def _train_epoch(self) -> tuple[Work, float]:
         training, plan = self.training, self.plan
         training.begin_epoch(plan.seed, self.rank)
-        steps = training_order(
-            len(self.splits.train), self.recipe.batch_size, plan.seed, training.epoch, self.rank, self.workers
-        )
-        batches = self._loader("train").training(steps, self.recipe.augmentation, plan.seed, training.epoch)
+        samples = self.splits.train + self.splits.nobody_train
+        action_N = np.array([sample.action for sample in samples])
+        order = epoch_order(action_N, self.recipe, plan.seed, training.epoch)
+        steps = training_order(order, self.recipe.batch_size, self.rank, self.workers)
+        batches = self._loader(samples).training(steps, self.recipe.augmentation, plan.seed, training.epoch)
         total, started = Work(), time.monotonic()
         for number, (batch, data_wait_s) in enumerate(_timed(batches)):
             begun = time.monotonic()
@@ -157,10 +160,11 @@ class _Worker:
     def _validate(self) -> Outputs:
         if self.workers > 1:
             self._agree()
-        steps = validation_order(len(self.splits.val), self.recipe.batch_size, self.rank, self.workers)
+        samples = self.splits.val + self.splits.nobody_val
+        steps = validation_order(len(samples), self.recipe.batch_size, self.rank, self.workers)
         training = self.training
         outputs = validate(
-            training.published, self._loader("val").validation(steps), training.precision, training.device
+            training.published, self._loader(samples).validation(steps), training.precision, training.device
         )
         parts: list[Outputs | None] = [outputs]
         if self.workers > 1:

@@ -16,12 +16,12 @@ from typing_extensions import override
 from workers.errors import ClusterError, SettingsError, Stopped, Throttled
 from workers.logs import get_log
 from workers.progress import ProgressBar
-from workers.score.account import missing_shards
+from workers.runs.account import missing_shards
+from workers.runs.record import RunRecord, read_record
 from workers.score.attempt import Parts, finish_run
 from workers.score.commit import Committer
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import plan_resources
-from workers.score.record import RunRecord, read_record
 from workers.storage import FolderStore
 from workers.tags import TagForm, tag_schema
 

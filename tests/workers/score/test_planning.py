@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from workers.errors import SettingsError, StorageError
+from workers.runs.plan import plan_key, read_part, read_plan
 from workers.score.inventory import Selection, list_objects, open_source
-from workers.score.plan import plan_key, read_part, read_plan
 from workers.score.planning import PlanRequest, find_or_make_plan
 from workers.storage import FolderStore, open_store
 from workers.tags import ShardName, TagForm, tag_schema, write_shard

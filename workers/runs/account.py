@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 
 from workers.errors import WorkerError
-from workers.score.plan import Plan
-from workers.score.record import Account
+from workers.runs.plan import Plan
+from workers.runs.record import Account
 from workers.storage import Store
 from workers.tags import ShardName, list_shards, read_shards
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from workers.console import result_console
 from workers.errors import TooManyFailures
-from workers.score.record import RunRecord
+from workers.runs.record import RunRecord
 from workers.storage import Store
 
 

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from workers.console import result_console
 from workers.errors import ObjectMissing, SettingsError
-from workers.score.account import count_written
-from workers.score.plan import Plan, read_plan
-from workers.score.record import Account, RunRecord, read_record
-from workers.score.summary import print_summary
+from workers.runs.account import count_written
+from workers.runs.plan import Plan, read_plan
+from workers.runs.record import Account, RunRecord, read_record
+from workers.runs.summary import print_summary
 from workers.settings import RunsListSettings, RunsShowSettings
 from workers.storage import Store, open_store
 from workers.tags import list_shards
