@@ -106,17 +106,22 @@ def write_photograph(path: Path) -> None:
     path.write_bytes(cv2.imencode(".jpg", cv2.resize(pixels, (96, 72)))[1].tobytes())
 
 
-@pytest.fixture
-def hostile_run(tmp_path) -> Path:
-    """Twelve photographs of three labels, one failure, one without a photograph; names and messages mean harm."""
+def write_hostile_run(folder: Path) -> Path:
+    """Eleven good photographs and three troubles; names, labels and messages mean harm. Returns the output."""
     names = [f"{number:02d}.jpg" for number in range(11)]
     objects = [
-        Tagged(key=name, label=number % 3, confidence=0.5 + number / 25, focus=0.1 + number / 20, peak=1.0)
+        Tagged(key=name, label=number % 3, confidence=0.5 + number / 25, focus=0.1 + number / 20)
         for number, name in enumerate(names)
     ]
     hostile = f"folder{HOSTILE}"
     objects += [Tagged(key=hostile, label=1), Tagged(key="broken.jpg", failure="truncated")]
     objects += [Tagged(key="nobody.jpg", peak=0.2, focus=0.1)]
     for name in [*names, hostile]:
-        write_photograph(tmp_path / "photographs" / name)
-    return write_run(tmp_path / "tagged", tmp_path / "photographs", objects)
+        write_photograph(folder / "photographs" / name)
+    return write_run(folder / "tagged", folder / "photographs", objects)
+
+
+@pytest.fixture
+def hostile_run(tmp_path) -> Path:
+    """The output of such a run, beside ``photographs``."""
+    return write_hostile_run(tmp_path)
