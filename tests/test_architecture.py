@@ -20,7 +20,7 @@ LAYERS = [
     {"workers.errors"},
     {"workers.settings"},
     {"workers.console", "workers.logs", "workers.metrics", "workers.progress"},
-    {"workers.storage", "workers.runtime"},
+    {"workers.storage", "workers.downloads", "workers.runtime"},
     {"workers.manifest", "workers.registry", "workers.engines", "workers.tags", "workers.runs"},
     {"jobs"},
     {"workers.__main__"},
@@ -30,6 +30,7 @@ LAYERS = [
 ONLY_IN = {
     "boto3": {"workers.storage"},
     "botocore": {"workers.storage"},
+    "obstore": {"workers.downloads"},
     "tensorrt": {"workers.engines.tensorrt"},
     "onnxruntime": {"workers.engines.onnxruntime"},
     "pydantic_settings": {

@@ -82,6 +82,9 @@ def _explain(arguments: list[str]) -> int:
 JOBS: dict[str, str] = {
     "demo": "demo.job:demo",
     "prepare stanford40": "prepare.job:prepare_stanford40",
+    "prepare mpii": "prepare.job:prepare_mpii",
+    "prepare coco": "prepare.job:prepare_coco",
+    "prepare folders": "prepare.job:prepare_folders",
     "prepare misleading": "prepare.job:prepare_misleading",
     "train": "train.job:train",
     "evaluate": "evaluate.job:evaluate",

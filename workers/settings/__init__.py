@@ -21,7 +21,13 @@ from workers.settings.models import (
     ModelsRollbackSettings,
     ModelsShowSettings,
 )
-from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford40Settings
+from workers.settings.prepare import (
+    PrepareCocoSettings,
+    PrepareFoldersSettings,
+    PrepareMisleadingSettings,
+    PrepareMpiiSettings,
+    PrepareStanford40Settings,
+)
 from workers.settings.reading import known_settings, read_settings
 from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsShowSettings
@@ -42,7 +48,10 @@ __all__ = [
     "ModelsPromoteSettings",
     "ModelsRollbackSettings",
     "ModelsShowSettings",
+    "PrepareCocoSettings",
+    "PrepareFoldersSettings",
     "PrepareMisleadingSettings",
+    "PrepareMpiiSettings",
     "PrepareStanford40Settings",
     "ReportSettings",
     "RunsListSettings",

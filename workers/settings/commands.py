@@ -13,7 +13,13 @@ from workers.settings.models import (
     ModelsRollbackSettings,
     ModelsShowSettings,
 )
-from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford40Settings
+from workers.settings.prepare import (
+    PrepareCocoSettings,
+    PrepareFoldersSettings,
+    PrepareMisleadingSettings,
+    PrepareMpiiSettings,
+    PrepareStanford40Settings,
+)
 from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
@@ -24,6 +30,9 @@ from workers.settings.train import TrainSettings
 COMMANDS: dict[str, type[CommandSettings]] = {
     "demo": DemoSettings,
     "prepare stanford40": PrepareStanford40Settings,
+    "prepare mpii": PrepareMpiiSettings,
+    "prepare coco": PrepareCocoSettings,
+    "prepare folders": PrepareFoldersSettings,
     "prepare misleading": PrepareMisleadingSettings,
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
