@@ -7,6 +7,7 @@ from rich.text import Text
 
 from workers.console import result_console
 from workers.runs.record import RunRecord
+from workers.runs.speed import SpeedOfLight
 from workers.storage import Store
 
 
@@ -38,9 +39,24 @@ def summary(record: RunRecord, output: Store) -> list[tuple[str, str]]:
     lines.append(("attempts", str(len(record.attempts))))
     if record.attempts:
         last = record.attempts[-1]
-        limit = "" if last.bottleneck is None else f", limited by the {last.bottleneck}"
         took = f"{last.wall_s:.1f} s, {last.startup_s:.1f} s of them to start"
         lines.append(("last attempt", f"{last.outcome or 'not ended'}; {last.work.images} images in {took}"))
-        lines.append(("speed", f"{last.images_per_s:.1f} images/s{limit}"))
+        lines.append(("speed", f"{last.images_per_s:.1f} images/s over all of it"))
+        lines += _speed_lines(last.speed)
     lines.append(("tags", output.uri(f"tags/run={record.run_id}/")))
     return lines
+
+
+def _speed_lines(speed: SpeedOfLight | None) -> list[tuple[str, str]]:
+    """How near the run came to what its hardware allows, and what to change."""
+    if speed is None:
+        return []
+    own = ", ".join(f"{stage} {getattr(speed, stage):.0f}" for stage in ("fetch", "decode", "engine", "write"))
+    return [
+        (
+            "  once under way",
+            f"{speed.achieved:.1f} images/s, {speed.efficiency:.0%} of the {speed.light:.1f} possible",
+        ),
+        ("  each stage alone", f"{own} images/s"),
+        ("  limited by", f"{speed.bottleneck}; to go faster: {speed.advice}"),
+    ]
