@@ -94,6 +94,8 @@ JOBS: dict[str, str] = {
     "runs show": "history.job:show_run",
     "tags query": "query.job:query_tags",
     "tags evaluate": "query.evaluation:evaluate_tags",
+    "look": "look.job:look",
+    "report": "report.job:report",
     "models list": "models.job:list_models",
     "models show": "models.job:show_model",
     "models promote": "models.job:promote_model",

@@ -99,12 +99,14 @@ def run_records(output: Store) -> list[dict]:
 
 def command(source: str, output: str, registry: str, *more: str) -> list[str]:
     where = ["--input", source, "--output", output, "--registry", registry, "--model", "tiny:1"]
-    return ["score", *where, "--batch-size", "8", *more]
+    return ["score", *where, "--batch-size", "8", "--lease-s", "2", *more]
 
 
 def score_here(source: str, output: str, registry: str, **settings) -> dict:
     """A run inside this process's Ray; returns its record."""
-    asked = ScoreSettings(input=source, output=output, registry=registry, model="tiny:1", batch_size=8, **settings)
+    asked = ScoreSettings(
+        input=source, output=output, registry=registry, model="tiny:1", batch_size=8, lease_s=2, **settings
+    )
     candidates = find_candidates(registry, "tiny:1")
     engine = choose_engine(candidates, "best")
     opener = RegisteredEngine(registry=registry, version=candidates.version, record=engine, threads=1)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workers.errors import ConditionFailed, ObjectMissing, StorageError
+from workers.runs.quality import Quality
 from workers.storage import Store
 
 _TRIES = 20
@@ -50,10 +51,14 @@ class Work(_Record):
     read_bytes: Counted = 0
     fetch_s: float = 0.0
     """Time that requests took, over all of them; many run at once."""
+    fetch_cpu_s: float = 0.0
+    """CPU time of the processes that fetch, without decoding."""
     decode_s: float = 0.0
     """CPU time of decoding."""
     predict_s: float = 0.0
     """Time that engines computed, over all of them."""
+    predict_cpu_s: float = 0.0
+    """CPU time of the engines' processes meanwhile."""
     commit_s: float = 0.0
     """Time that writing shards took."""
 
@@ -66,6 +71,10 @@ class Attempt(_Record):
     ended_at: datetime | None = None
     """None when it was killed, or is still at work."""
     outcome: Literal["finished", "stopped", "failed"] | None = None
+    problem: str | None = None
+    """Why it ended early."""
+    fence: Counted = 0
+    """Number of its lease: that of a later attempt is higher."""
     engines: Counted = 0
     device: str | None = None
     wall_s: float = 0.0
@@ -98,6 +107,8 @@ class RunRecord(_Record):
     attempts: tuple[Attempt, ...] = ()
     account: Account | None = None
     """Counted from the committed shards; None until the run is finished."""
+    quality: Quality | None = None
+    """What the tags say, counted from the committed shards; None until the run is finished."""
 
     def with_attempt(self, attempt: Attempt) -> RunRecord:
         """The record with this attempt added, or replaced by its newer state."""

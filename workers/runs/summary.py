@@ -6,7 +6,6 @@ from rich.table import Table
 from rich.text import Text
 
 from workers.console import result_console
-from workers.errors import TooManyFailures
 from workers.runs.record import RunRecord
 from workers.storage import Store
 
@@ -19,20 +18,6 @@ def print_summary(record: RunRecord, output: Store) -> None:
     for name, value in summary(record, output):
         table.add_row(Text(name), Text(value))
     result_console().print(table)
-
-
-def check_failures(record: RunRecord, max_failure_rate: float) -> None:
-    """Say so when more objects failed than the user allows.
-
-    Raises:
-        TooManyFailures: The run is complete nevertheless.
-    """
-    account = record.account
-    if account and account.failure_rate > max_failure_rate:
-        raise TooManyFailures(
-            f"{account.failed} of {account.ok + account.failed} objects failed, more than --max-failure-rate "
-            f"{max_failure_rate:g} allows; all rows are written, the reasons are in them"
-        )
 
 
 def summary(record: RunRecord, output: Store) -> list[tuple[str, str]]:

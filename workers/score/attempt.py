@@ -14,8 +14,10 @@ from workers.errors import ClusterError, Stopped, StorageError, Throttled, Worke
 from workers.logs import Log
 from workers.progress import ProgressBar
 from workers.runs.account import balanced_account, missing_shards
+from workers.runs.quality import QualityTally
 from workers.runs.record import Attempt, RunRecord, Work, update_record
 from workers.score.commit import Committed, Committer
+from workers.score.guard import Guard
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline
 
@@ -33,6 +35,8 @@ class Parts:
     metrics: ScoreMetrics
     bar: ProgressBar
     log: Log
+    guard: Guard = field(default_factory=Guard)
+    quality: QualityTally | None = None
     pause_s: float = _PAUSE_S
 
 
@@ -55,6 +59,7 @@ def finish_run(parts: Parts, record: RunRecord) -> RunRecord:
         started_at=datetime.now(UTC),
         engines=resources.engines,
         device="gpu" if resources.engine_gpus else "cpu",
+        fence=parts.guard.fence,
     )
     record = update_record(output, record, lambda before: before.with_attempt(attempt))
     parts.log.info(
@@ -69,17 +74,18 @@ def finish_run(parts: Parts, record: RunRecord) -> RunRecord:
     tally = _Tally()
     try:
         _score_missing(parts, tally)
-        account = balanced_account(output, plan)
+        account = balanced_account(output, plan, parts.quality)
     except WorkerError as error:
         outcome = "stopped" if isinstance(error, Stopped) else "failed"
         # The store may be what failed: the record of the end is then lost, and the first error is the one to tell.
         with contextlib.suppress(StorageError):
-            ended = _ended(attempt, outcome, tally)
+            ended = _ended(attempt, outcome, tally).model_copy(update={"problem": str(error)})
             update_record(output, record, lambda before: before.with_attempt(ended))
         parts.log.warning("score.run_ended_early", outcome=outcome, images=tally.work.images, shards=tally.shards)
         raise
     ended = _ended(attempt, "finished", tally)
-    finished = {"state": "finished", "finished_at": ended.ended_at, "account": account}
+    quality = parts.quality.result() if parts.quality else None
+    finished = {"state": "finished", "finished_at": ended.ended_at, "account": account, "quality": quality}
 
     def finish(before: RunRecord) -> RunRecord:
         # Another attempt may have finished it first: then its account stands, and it is the same.
@@ -138,6 +144,7 @@ def _score_missing(parts: Parts, tally: _Tally) -> None:
                 written += committed.rows
                 shards += 1
                 tally.add(committed)
+                parts.guard.see(committed)
                 parts.metrics.count(committed)
                 parts.metrics.show_ledger(plan, written)
                 parts.bar.reach(written)

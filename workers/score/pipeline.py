@@ -22,15 +22,15 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from workers.errors import WorkerError
 from workers.runs.plan import Plan
-from workers.score.fetch import FetchOptions
+from workers.score.fetch import CHUNK_ROWS, FetchOptions
 from workers.score.load import load_chunk
 from workers.score.predict import OpenEngine, Predict
 from workers.storage import Store
 from workers.tags import Lineage, TagForm
 
-_CHUNK_ROWS = 256
 _CHUNKS_PER_PASS = 16_384  # Each is one object in Ray: bounds the driver's memory. Four million images.
 _CALLS_OF_A_PROCESS = 200
+_CALLS_AT_ONCE = 2  # One batch in the engine, one being unpacked or made into rows.
 _BLOCK_BYTES = 32 * 1024 * 1024
 
 
@@ -106,8 +106,8 @@ class Pipeline:
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=self.resources.fetch_cpus,
-                # A process ends now and then, and with it the threads of requests that hang. An option that predicting
-                # does not have also keeps Ray from fusing the two stages, which would decode on the engine's time.
+                # A process ends now and then, and with it the threads that read folders and hang. An option that
+                # predicting does not have also keeps Ray from fusing the stages, and decoding off the engine's time.
                 max_calls=_CALLS_OF_A_PROCESS,
                 fn_args=(self.source, self.output, self.plan, self.options),
             )
@@ -117,7 +117,11 @@ class Pipeline:
                 batch_format="pyarrow",
                 num_cpus=self.resources.engine_cpus,
                 num_gpus=self.resources.engine_gpus,
-                compute=ray.data.ActorPoolStrategy(size=self.resources.engines),
+                compute=ray.data.ActorPoolStrategy(
+                    size=self.resources.engines,
+                    max_concurrent_calls_per_actor=_CALLS_AT_ONCE,
+                    enable_true_multi_threading=True,
+                ),
                 fn_constructor_args=(self.opener, self.form, self.lineage),
             )
             batches = iter(tagged.iter_batches(batch_size=None, batch_format="pyarrow"))
@@ -131,11 +135,11 @@ def _chunks(plan: Plan, shards: Sequence[int]) -> Iterator[pa.Table]:
     count = 0
     for shard in shards:
         rows = plan.rows_of(shard)
-        if count and count + math.ceil(rows / _CHUNK_ROWS) > _CHUNKS_PER_PASS:
+        if count and count + math.ceil(rows / CHUNK_ROWS) > _CHUNKS_PER_PASS:
             return
-        for start in range(0, rows, _CHUNK_ROWS):
+        for start in range(0, rows, CHUNK_ROWS):
             count += 1
-            yield pa.table({"shard": [shard], "start": [start], "stop": [min(rows, start + _CHUNK_ROWS)]})
+            yield pa.table({"shard": [shard], "start": [start], "stop": [min(rows, start + CHUNK_ROWS)]})
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from workers.settings.compile import CompileSettings
 from workers.settings.demo import DemoSettings
 from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
+from workers.settings.look import LookSettings
 from workers.settings.models import (
     ModelsListSettings,
     ModelsPromoteSettings,
@@ -28,6 +29,7 @@ from workers.settings.prepare import (
     PrepareStanford40Settings,
 )
 from workers.settings.reading import known_settings, read_settings
+from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
@@ -41,6 +43,7 @@ __all__ = [
     "DemoSettings",
     "DoctorSettings",
     "EvaluateSettings",
+    "LookSettings",
     "ModelsListSettings",
     "ModelsPromoteSettings",
     "ModelsRollbackSettings",
@@ -50,6 +53,7 @@ __all__ = [
     "PrepareMisleadingSettings",
     "PrepareMpiiSettings",
     "PrepareStanford40Settings",
+    "ReportSettings",
     "RunsListSettings",
     "RunsShowSettings",
     "ScoreSettings",

@@ -6,6 +6,7 @@ from workers.settings.compile import CompileSettings
 from workers.settings.demo import DemoSettings
 from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
+from workers.settings.look import LookSettings
 from workers.settings.models import (
     ModelsListSettings,
     ModelsPromoteSettings,
@@ -19,6 +20,7 @@ from workers.settings.prepare import (
     PrepareMpiiSettings,
     PrepareStanford40Settings,
 )
+from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
@@ -40,6 +42,8 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "runs show": RunsShowSettings,
     "tags query": TagsQuerySettings,
     "tags evaluate": TagsEvaluateSettings,
+    "look": LookSettings,
+    "report": ReportSettings,
     "models list": ModelsListSettings,
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,
