@@ -92,6 +92,8 @@ JOBS: dict[str, str] = {
     "score": "score.job:score",
     "runs list": "history.job:list_runs",
     "runs show": "history.job:show_run",
+    "runs retry": "score.retry:retry_failed",
+    "runs quarantine": "history.quarantine:list_quarantine",
     "tags query": "query.job:query_tags",
     "tags evaluate": "query.evaluation:evaluate_tags",
     "look": "look.job:look",

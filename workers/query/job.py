@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import duckdb
-from rich.table import Table
-from rich.text import Text
 
-from workers.console import result_console
+from workers.console import print_rows
 from workers.errors import SettingsError
 from workers.settings import TagsQuerySettings
 from workers.storage import open_store
@@ -28,7 +23,7 @@ def query_tags(settings: TagsQuerySettings) -> int:
         if not files:
             raise SettingsError(f"there are no tags under {output.uri()}; check --output, or run `lga score` first")
         names, rows = ask(files, settings.sql)
-    _WRITERS[settings.format](names, rows, sys.stdout)
+    print_rows(settings.format, names, rows)
     return 0
 
 
@@ -56,32 +51,3 @@ def ask(files: list[Path], sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
             return table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
         except duckdb.Error as error:
             raise SettingsError(f"DuckDB cannot answer: {error}") from error
-
-
-def _as_table(names: list[str], rows: list[tuple[Any, ...]], stream: TextIO) -> None:
-    table = Table(box=None)
-    for name in names:
-        table.add_column(Text(name))
-    for row in rows:
-        table.add_row(*(Text("" if value is None else _text(value)) for value in row))
-    result_console(stream).print(table)
-
-
-def _as_csv(names: list[str], rows: list[tuple[Any, ...]], stream: TextIO) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(["" if value is None else _text(value) for value in row] for row in rows)
-
-
-def _as_json(names: list[str], rows: list[tuple[Any, ...]], stream: TextIO) -> None:
-    """One object for each line."""
-    for row in rows:
-        record = dict(zip(names, row, strict=True))
-        stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
-
-
-_WRITERS = {"table": _as_table, "csv": _as_csv, "json": _as_json}

@@ -30,7 +30,7 @@ from workers.settings.prepare import (
 )
 from workers.settings.reading import known_settings, read_settings
 from workers.settings.report import ReportSettings
-from workers.settings.runs import RunsListSettings, RunsShowSettings
+from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
@@ -55,6 +55,8 @@ __all__ = [
     "PrepareStanford40Settings",
     "ReportSettings",
     "RunsListSettings",
+    "RunsQuarantineSettings",
+    "RunsRetrySettings",
     "RunsShowSettings",
     "ScoreSettings",
     "TagsEvaluateSettings",

@@ -21,7 +21,7 @@ from workers.settings.prepare import (
     PrepareStanford40Settings,
 )
 from workers.settings.report import ReportSettings
-from workers.settings.runs import RunsListSettings, RunsShowSettings
+from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
@@ -40,6 +40,8 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "score": ScoreSettings,
     "runs list": RunsListSettings,
     "runs show": RunsShowSettings,
+    "runs retry": RunsRetrySettings,
+    "runs quarantine": RunsQuarantineSettings,
     "tags query": TagsQuerySettings,
     "tags evaluate": TagsEvaluateSettings,
     "look": LookSettings,
