@@ -37,7 +37,7 @@ from lga_model.datasets.misleading import MisleadingConfig
 from lga_model.network import LGANet
 from workers.train.weights import load_weights
 
-PLAIN, WITHOUT, WITH = ROWS = ("plain", "without mask loss", "with mask loss")
+PLAIN, WITHOUT, WITH = ROWS = ("plain", "without", "with")
 FIGURES = {"map": "mAP", "top1": "top-1", "focus": "focus in the true box", "mask_iou": "IoU of the heatmap"}
 
 
@@ -63,6 +63,7 @@ def arguments() -> argparse.Namespace:
     }.items():
         parser.add_argument(f"--{field.replace('_', '-')}", type=kind, help="instead of the recipe's")
     parser.add_argument("--mask-reduction", choices=("sum", "mean"))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS, help="of the table")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--work", type=Path, default=Path("paper-work"), help="checkpoints, to continue from")
@@ -81,12 +82,12 @@ def main() -> None:
     trials = Trials(options.work, None if weights is None else weights.tensors)
     results: list[dict[str, Any]] = []
     for seed in range(options.seeds):
-        for row in ROWS:
+        for row in options.rows:
             trial = trial_of(row, seed, data, options)
             results.append(trials.run(trial, data))
             write_results(options.output, data, results)
     print_table(results)
-    if options.panels:
+    if options.panels and {WITHOUT, WITH} <= set(options.rows):
         networks = [trials.train(trial_of(row, 0, data, options), data).network for row in (WITHOUT, WITH)]
         panels = [panel(index, data, networks) for index in chosen(len(data.test), options.panels)]
         draw_panels(options.output / "panels.png", panels)
@@ -182,7 +183,7 @@ def chosen(images: int, count: int) -> list[int]:
 def panel(index: int, data: Data, networks: Sequence[LGANet]) -> Panel:
     """Ask both networks about one photograph of the test split."""
     sample = data.test[index]
-    pixels_HWC = data.source.pixels(sample.uri)
+    pixels_HWC = data.source.pixels(sample)
     batch = data.one(index, networks[0].feature_size)
     labels, focuses, sams, pams, heatmap_HW = [], [], [], [], None
     for network in networks:

@@ -126,13 +126,14 @@ def measure(data: Data, recipe: Recipe, options: argparse.Namespace) -> list[tup
     image = ImageConfig(size_px=options.size_px)
     config = ModelConfig(backbone=options.backbone, classes=data.classes, image=image)
     training = Training(build_network(config), recipe, options.steps, torch.device("cpu"))
-    network = build_network(config).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    memory = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    network = build_network(config).to(memory_format=memory).train()  # type: ignore[call-overload]
     optimiser, grid_hw = build_optimiser(network, recipe), network.feature_size
     arrays = in_memory(data, grid_hw)
     forgetful = dataclasses.replace(data, source=ImageSource(options.size_px, cache_bytes=0))
 
     def epoch(source: Data) -> Iterator[Batch]:
-        return source.training(grid_hw, recipe.batch_size, recipe.augmentation, 0, 0)
+        return source.training(grid_hw, recipe, 0, 0)
 
     training.begin_epoch(0, 0)
     rounds = [

@@ -19,6 +19,7 @@ from lga_model.backbones import load_pretrained
 from lga_model.config import ModelConfig, Recipe
 from lga_model.network import LGANet, build_network
 from table1.data import Data
+from table1.trust import trust
 from workers.train.checkpoints import restore, save_checkpoint
 from workers.train.data import Batch
 from workers.train.loop import Training
@@ -82,6 +83,7 @@ class Trials:
             "row": trial.row, "seed": trial.seed, "data": trial.data, "key": trial.key,
             "cpu_s": round(time.process_time() - begun, 1),
             "test": finite(dataclasses.asdict(trained.scores)),
+            "trust": finite(trust(trained.val, trained.test)),
             "val": finite(dataclasses.asdict(summarise(trained.val))),
             "recipe": dataclasses.asdict(trial.recipe), "config": dataclasses.asdict(trial.config),
         }  # fmt: skip
@@ -105,7 +107,7 @@ class Trials:
         checkpoint.mkdir(exist_ok=True)
         while training.epoch < recipe.epochs:
             training.begin_epoch(trial.seed, 0)
-            batches = data.training(grid_hw, recipe.batch_size, recipe.augmentation, trial.seed, training.epoch)
+            batches = data.training(grid_hw, recipe, trial.seed, training.epoch)
             for step, batch in enumerate(batches):
                 training.step(batch, step)
             training.epoch += 1
