@@ -41,21 +41,22 @@ def test_an_epoch_uses_each_image_once():
     """
     All workers together take every image of the whole batches, in an order that changes with epoch and seed.
     """
-    shares = [np.concatenate(training_order(20, 6, seed=1, epoch=2, rank=rank, workers=3)) for rank in range(3)]
+    thirds = [slice(0, 2), slice(2, 4), slice(4, 6)]
+    shares = [np.concatenate(training_order(20, 6, seed=1, epoch=2, share=third)) for third in thirds]
     seen = np.concatenate(shares)
 
     assert 18 == len(set(seen.tolist())) == len(seen)
     assert [6, 6, 6] == [len(share) for share in shares]
-    assert not np.array_equal(shares[0], np.concatenate(training_order(20, 6, seed=1, epoch=3, rank=0, workers=3)))
-    assert not np.array_equal(shares[0], np.concatenate(training_order(20, 6, seed=2, epoch=2, rank=0, workers=3)))
+    assert not np.array_equal(shares[0], np.concatenate(training_order(20, 6, seed=1, epoch=3, share=thirds[0])))
+    assert not np.array_equal(shares[0], np.concatenate(training_order(20, 6, seed=2, epoch=2, share=thirds[0])))
 
 
 def test_the_number_of_workers_does_not_change_a_batch():
     """
     Two workers' halves are the one worker's batch.
     """
-    (whole, *_) = training_order(12, 4, seed=0, epoch=0, rank=0, workers=1)
-    halves = [training_order(12, 4, seed=0, epoch=0, rank=rank, workers=2)[0] for rank in range(2)]
+    (whole, *_) = training_order(12, 4, seed=0, epoch=0, share=slice(0, 4))
+    halves = [training_order(12, 4, seed=0, epoch=0, share=half)[0] for half in (slice(0, 2), slice(2, 4))]
 
     assert whole.tolist() == np.concatenate(halves).tolist()
 
@@ -73,7 +74,7 @@ def test_the_same_seed_gives_the_same_pixels(samples):
     """
     Whatever the number of threads, and whether the image was remembered or read again.
     """
-    order = training_order(6, 2, seed=3, epoch=1, rank=0, workers=1)
+    order = training_order(6, 2, seed=3, epoch=1, share=slice(0, 2))
     first = batches_of(samples, order, threads=1)
     second = batches_of(samples, order, threads=4, cache_bytes=1 << 20)
 
