@@ -47,7 +47,8 @@ def settings(manifest, registry, **changes) -> TrainSettings:
         "manifest": str(manifest),
         "name": "squares",
         "registry": str(registry),
-        "backbone": "resnet10t",
+        "backbone": "test_resnet",
+        "output_stride": 16,
         "size_px": SIZE,
         "batch_size": 8,
         "precision": "fp32",
@@ -92,7 +93,7 @@ def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest
     network, record = load_model(Registry(str(tmp_path)).fetch(Registry(str(tmp_path)).resolve("squares:1")))
 
     assert ("left", "right", "up") == record.config.classes
-    assert (2, 2) == network.feature_size
+    assert (4, 4) == network.feature_size
     assert 0.9 == record.calibration.coverage
     assert 1 == read(tmp_path, 1, "training.json")["unusable_images"]
 
@@ -112,6 +113,57 @@ def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest
     assert 0 == train(longer)
     assert "published as squares:2" in capsys.readouterr().out
     assert [1, 2] == [version.number for version in Registry(str(tmp_path)).versions("squares")]
+
+
+def test_two_workers_learn_as_one(ray_local, manifest, tmp_path):
+    """
+    With the same micro-batches the curves are the same, up to the rounding of sums taken in another order.
+    """
+    for workers in (1, 2):
+        chosen = settings(
+            manifest, tmp_path, workers=workers, micro_batch_size=4, epochs=2, gate=False, run=f"with-{workers}"
+        )
+
+        assert 0 == train(chosen)
+
+    alone, together = (read(tmp_path, version, "metrics.json")["history"] for version in (1, 2))
+    for one, other in zip(alone, together, strict=True):
+        for figure in ("loss", "loss_classification", "loss_mask", "map", "focus"):
+            assert pytest.approx(one[figure], rel=1e-3, abs=1e-4) == other[figure], figure
+
+    assert [1, 1] == [epoch["workers"] for epoch in alone]
+    assert [2, 2] == [epoch["workers"] for epoch in together]
+
+
+def test_the_gate_keeps_what_does_not_beat_production(ray_local, manifest, tmp_path, capsys):
+    """
+    Exit code 4 with a table that says why, and no new version; another rule needs no other training.
+    """
+    first = settings(manifest, tmp_path, run="first")
+
+    assert 0 == train(first)
+
+    registry = Registry(str(tmp_path))
+    registry.promote(registry.resolve("squares:1"), "production")
+    flags = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in settings(manifest, tmp_path, run="second", seed=1, gate_min_gain=0.9)
+        if name in {"manifest", "name", "registry", "backbone", "output_stride", "size_px", "batch_size", "precision",
+                    "epochs", "output", "run", "seed", "gate_min_gain"}
+    ]  # fmt: skip
+    capsys.readouterr()
+
+    assert 4 == main(["train", *flags])
+
+    captured = capsys.readouterr()
+
+    assert "gate: against squares:1, 13 validation photographs" in captured.out
+    assert "more than +0.9000" in captured.out
+    assert "REFUSED" in captured.out
+    assert "Nothing was published" in captured.err
+    assert [1] == [version.number for version in registry.versions("squares")]
+    assert 0 == main(["train", *flags, "--no-gate"])
+    assert [1, 2] == [version.number for version in registry.versions("squares")]
 
 
 def test_an_error_of_a_worker_is_told_as_it_is(ray_local, manifest, tmp_path):

@@ -17,7 +17,7 @@ from workers.manifest import load_manifest
 from workers.settings import TrainSettings
 from workers.storage import split_uri
 from workers.train.dataset import Splits, check_images, choose_splits
-from workers.train.plan import Plan, choose_config, choose_recipe
+from workers.train.plan import Plan, choose_config, choose_micro_batch, choose_recipe
 from workers.train.weights import PretrainedWeights, load_weights
 
 
@@ -36,6 +36,10 @@ class Prepared:
         """Images that are trained on in an epoch; the ragged last batch is dropped."""
         batch_size = self.plan.recipe.batch_size
         return len(self.splits.train) // batch_size * batch_size
+
+    def following(self, plan: Plan) -> Prepared:
+        """The same training by the plan of its run."""
+        return dataclasses.replace(self, plan=plan)
 
     def lineage(self, settings: TrainSettings) -> dict[str, Any]:
         """Where the model comes from, as plain JSON."""
@@ -78,6 +82,7 @@ def prepare(settings: TrainSettings) -> Prepared:
     plan = Plan(
         config=config,
         recipe=recipe,
+        micro_batch=choose_micro_batch(settings, recipe.batch_size),
         seed=settings.seed,
         manifest_digest=manifest.digest,
         weights_sha256=None if weights is None else weights.sha256,
