@@ -6,19 +6,11 @@ The rates decide how many processes decode, and say afterwards how near the run 
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass
 
-import ray
-from ray.exceptions import RayError
-
-from workers.runs.plan import Plan, read_part
-from workers.runs.record import Rates
+from workers.runs.plan import Plan
 from workers.score.fetch import FetchOptions
-from workers.score.load import load_objects
-from workers.score.objects import Listed
-from workers.score.predict import OpenEngine, Predict
+from workers.score.predict import OpenEngine
 from workers.storage import Store
 from workers.tags import Lineage, TagForm
 
