@@ -12,6 +12,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -181,9 +182,31 @@ def _client() -> S3Client:
     return boto3.session.Session().client("s3", config=config)
 
 
+@dataclass(frozen=True, kw_only=True)
+class S3Access:
+    """What boto3's standard chain found out, for another client of the same servers."""
+
+    endpoint: str
+    region: str
+    session: boto3.session.Session
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether this is Amazon's own S3."""
+        return bool(re.fullmatch(r"https://[^/]*\.amazonaws\.com(\.cn)?/?", self.endpoint))
+
+
+@functools.cache
+def s3_access() -> S3Access:
+    """Where S3 is, and the session that holds the credentials."""
+    meta = _client().meta
+    return S3Access(endpoint=meta.endpoint_url, region=meta.region_name, session=boto3.session.Session())
+
+
 def forget_client() -> None:
     """Make the next request read the environment again, after the credentials or the endpoint changed."""
     _client.cache_clear()
+    s3_access.cache_clear()
 
 
 def s3_answers(endpoint: str, access_key: str, secret_key: str, buckets: tuple[str, ...]) -> bool:

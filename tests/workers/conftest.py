@@ -113,6 +113,13 @@ def onnxruntime_engine(tmp_path_factory, tiny_source) -> Path:
     return proven_engine(tiny_source, "onnxruntime", tmp_path_factory.mktemp("engine"))
 
 
+@pytest.fixture(scope="session")
+def openvino_engine(tmp_path_factory, tiny_source) -> Path:
+    """A folder with a good engine of that model on OpenVINO. Not to be changed."""
+    pytest.importorskip("openvino", reason="needs the extra [openvino]")
+    return proven_engine(tiny_source, "openvino", tmp_path_factory.mktemp("engine"))
+
+
 @pytest.fixture
 def torch_engine(tmp_path, tiny_source) -> Path:
     """A folder with a good engine of that model on PyTorch, made in a moment; change it at will."""

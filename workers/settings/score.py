@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workers.settings.shared import ClusterSettings, Count, ModelSettings, Reason, Share
+from workers.settings.shared import ClusterSettings, Count, ModelSettings, Reason, Share, Target
 
 
 class ScoreSettings(ClusterSettings, ModelSettings):
@@ -19,7 +19,7 @@ class ScoreSettings(ClusterSettings, ModelSettings):
     run: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     """Name of the run; without it an unfinished run with the same input and engine is continued, or a new one
     starts."""
-    engine: Literal["best", "onnxruntime", "torch"] = "best"
+    engine: Literal["best"] | Target = "best"
     """Engine of the version to use; `best` takes the fastest that fits this machine."""
     inventory: str | None = None
     """List of the objects, instead of asking the store: manifest.json of S3 Inventory, or a file of keys (.parquet,

@@ -16,6 +16,10 @@ from pydantic_settings import (
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Target = Literal["openvino", "onnxruntime", "torch"]
+"""Runtimes that a model can be compiled for."""
+EnginePrecision = Literal["fp32", "bf16"]
+"""Arithmetic of an engine."""
 
 REASONS = (
     "missing", "denied", "throttled", "truncated", "not_an_image", "unsupported", "too_large", "decode_error",

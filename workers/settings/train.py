@@ -35,6 +35,11 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Input pixels for one cell of the feature map."""
     localisation_activation: Literal["relu", "straight_through", "sigmoid"] = "relu"
     """Last activation of the localisation branch; relu is the published one and can die, straight_through cannot."""
+    localisation_source: Literal["backbone", "action"] = "backbone"
+    """What the localisation branch sees: the backbone's features, as published, or those of the action branch."""
+    pooling: Literal["mean", "person"] = "mean"
+    """How the action branch pools: the mean over the cells, as published, or weighted by where the heatmap sees a
+    person."""
     epochs: Count | None = None
     """Passes over the training split."""
     batch_size: Count | None = None

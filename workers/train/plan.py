@@ -86,6 +86,8 @@ def choose_config(settings: TrainSettings, recipe: Recipe, classes: tuple[str, .
         variant=settings.variant,
         localisation=settings.variant == "lga" and recipe.mask_weight > 0,
         localisation_activation=settings.localisation_activation,
+        localisation_source=settings.localisation_source,
+        pooling=settings.pooling,
         output_stride=settings.output_stride,
     )
 

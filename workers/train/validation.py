@@ -59,8 +59,8 @@ class Outputs:
 
     @property
     def person_peak_N(self) -> NDArray[np.float32] | None:
-        """Maximum of each heatmap, None without heatmaps."""
-        return self.heatmap_NHW.max(axis=(1, 2)) if self.has_heatmap else None
+        """Maximum of each heatmap, at most 1 as engines and tags have it; None without heatmaps."""
+        return self.heatmap_NHW.max(axis=(1, 2)).clip(max=1) if self.has_heatmap else None
 
 
 @dataclass(frozen=True, kw_only=True)
