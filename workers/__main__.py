@@ -95,6 +95,7 @@ JOBS: dict[str, str] = {
     "runs retry": "score.retry:retry_failed",
     "runs quarantine": "history.quarantine:list_quarantine",
     "tags query": "query.job:query_tags",
+    "tags export": "query.export:export_tags",
     "tags evaluate": "query.evaluation:evaluate_tags",
     "look": "look.job:look",
     "report": "report.job:report",

@@ -33,7 +33,7 @@ from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
-from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
+from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "RunsShowSettings",
     "ScoreSettings",
     "TagsEvaluateSettings",
+    "TagsExportSettings",
     "TagsQuerySettings",
     "TrainSettings",
     "known_settings",

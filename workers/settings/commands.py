@@ -24,7 +24,7 @@ from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
-from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
+from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
 COMMANDS: dict[str, type[CommandSettings]] = {
@@ -43,6 +43,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "runs retry": RunsRetrySettings,
     "runs quarantine": RunsQuarantineSettings,
     "tags query": TagsQuerySettings,
+    "tags export": TagsExportSettings,
     "tags evaluate": TagsEvaluateSettings,
     "look": LookSettings,
     "report": ReportSettings,
