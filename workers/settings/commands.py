@@ -7,6 +7,7 @@ from workers.settings.demo import DemoSettings
 from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
 from workers.settings.models import (
+    ModelsCollectSettings,
     ModelsListSettings,
     ModelsPromoteSettings,
     ModelsRollbackSettings,
@@ -35,6 +36,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,
     "models rollback": ModelsRollbackSettings,
+    "models gc": ModelsCollectSettings,
     "doctor": DoctorSettings,
 }
 """Each command and the class of its settings."""
