@@ -41,7 +41,7 @@ class Plan:
     seed: int
     manifest_digest: str
     weights_sha256: str | None
-    """Digest of the pretrained weights, None for random ones."""
+    """Digest of the pretrained weights or of the parent's, None for random ones."""
 
     def identity(self) -> dict[str, Any]:
         """As plain JSON, without the number of epochs: a run may be continued for longer, but not as another run."""
