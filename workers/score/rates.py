@@ -19,7 +19,9 @@ from workers.logs import Log
 from workers.runs.plan import Plan, read_part
 from workers.runs.speed import Rates
 from workers.score.fetch import FetchOptions
-from workers.score.predict import OpenEngine
+from workers.score.load import load_objects
+from workers.score.objects import Listed
+from workers.score.predict import OpenEngine, Predict
 from workers.storage import Store
 from workers.tags import Lineage, TagForm
 
