@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from dirty_corpus import corpus
-from disturbance import Scoring, Server, photograph, written_rows
+from disturbance import Scoring, Server, kill_all, photograph, written_rows
 from faulty_proxy import FaultyProxy
 
 from workers.storage import Store, forget_client, make_bucket, open_store
@@ -44,8 +44,12 @@ def bucket(server) -> Store:
 
 
 @pytest.fixture(scope="module")
-def scoring(server, bucket, registry, tmp_path_factory) -> Scoring:
-    return Scoring(registry, tmp_path_factory.mktemp("logs") / "score.log")
+def scoring(server, bucket, registry, tmp_path_factory) -> Iterator[Scoring]:
+    """Starts runs; what a failed test leaves behind is ended."""
+    scoring = Scoring(registry, tmp_path_factory.mktemp("logs") / "score.log")
+    yield scoring
+    for process in scoring.started:
+        kill_all(process)
 
 
 @pytest.fixture(scope="module")

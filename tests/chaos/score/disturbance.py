@@ -60,6 +60,7 @@ class Scoring:
     registry: str
     log: Path
     outputs: int = 0
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def output(self) -> str:
         """A fresh, empty output."""
@@ -74,14 +75,15 @@ class Scoring:
             "--max-object-bytes", str(MAX_BYTES), "--max-image-pixels", str(MAX_PIXELS), "--no-progress",
         ]  # fmt: skip
         with self.log.open("ab") as log:
-            return subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
+            self.started.append(subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log))
+        return self.started[-1]
 
     def finish(self, output: str, tries: int = 6) -> None:
         """The same command again until it is done, as Kubernetes would."""
         codes = []
         while 0 not in codes:
             assert len(codes) < tries, f"ended with {codes}:\n{self.log.read_text()[-3000:]}"
-            codes.append(self.start(output).wait(timeout=240))
+            codes.append(self.start(output).wait(timeout=600))
 
 
 def written_rows(output: str) -> list[dict]:

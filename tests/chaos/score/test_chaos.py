@@ -16,6 +16,8 @@ from disturbance import account, children, kill_all, photograph, written_rows
 from workers.storage import open_store
 from workers.tags import list_shards
 
+pytestmark = pytest.mark.timeout(1200)  # The first test starts everything; a busy machine takes its time.
+
 TARGETS = ("driver", "worker", "raylet", "s3 server")
 FAULTS_SHARE = 0.1
 
@@ -95,7 +97,7 @@ def one_round(server, scoring, undisturbed, seed: int) -> None:
             server.kill(away_s=draw.uniform(0, 2))
         else:
             kill(driver, target, draw)
-        driver.wait(timeout=240)
+        driver.wait(timeout=600)
     finally:
         kill_all(driver)
     if driver.returncode:
@@ -124,7 +126,7 @@ def test_two_attempts_at_once_make_one_run(scoring, undisturbed):
     output = scoring.output()
     attempts = [scoring.start(output), scoring.start(output)]
 
-    assert [0, 0] == [attempt.wait(timeout=300) for attempt in attempts]
+    assert [0, 0] == [attempt.wait(timeout=600) for attempt in attempts]
     assert undisturbed == written_rows(output)
     assert len(undisturbed) == account(output)["listed"]
 
@@ -143,7 +145,7 @@ def test_objects_that_change_meanwhile_have_one_row(server, bucket, scoring, und
         bucket.put(overwritten, photograph(9999))
         etag = next(info.etag for info in bucket.list(overwritten))
         bucket.delete(deleted)
-        assert 0 == driver.wait(timeout=240)
+        assert 0 == driver.wait(timeout=600)
     finally:
         kill_all(driver)
         for key, data in before.items():
@@ -170,14 +172,14 @@ def test_a_clock_that_jumps_changes_nothing(scoring, undisturbed, tmp_path):
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "clock.c", "-ldl"], check=True)
     output = scoring.output()
 
-    assert 0 == scoring.start(output, LD_PRELOAD=str(library)).wait(timeout=240)
+    assert 0 == scoring.start(output, LD_PRELOAD=str(library)).wait(timeout=600)
     assert undisturbed == written_rows(output)
     assert len(undisturbed) == account(output)["listed"]
 
 
 def wait_for_shards(driver: subprocess.Popen, store, count: int) -> None:
     """Until so many shards are written, or the driver has ended."""
-    end = time.monotonic() + 200
+    end = time.monotonic() + 500
     while driver.poll() is None and len(list(list_shards(store))) < count:
         assert time.monotonic() < end, "the run does not move"
         time.sleep(0.05)
