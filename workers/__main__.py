@@ -104,6 +104,7 @@ JOBS: dict[str, str] = {
     "models show": "models.job:show_model",
     "models promote": "models.job:promote_model",
     "models rollback": "models.job:roll_back_model",
+    "models gc": "models.collect:collect_models",
     "doctor": "doctor.job:examine",
 }
 """Each command and the ``module:function`` below ``workers`` that does it."""

@@ -16,6 +16,7 @@ from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
 from workers.settings.look import LookSettings
 from workers.settings.models import (
+    ModelsCollectSettings,
     ModelsListSettings,
     ModelsPromoteSettings,
     ModelsRollbackSettings,
@@ -45,6 +46,7 @@ __all__ = [
     "DoctorSettings",
     "EvaluateSettings",
     "LookSettings",
+    "ModelsCollectSettings",
     "ModelsListSettings",
     "ModelsPromoteSettings",
     "ModelsRollbackSettings",

@@ -8,6 +8,7 @@ from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
 from workers.settings.look import LookSettings
 from workers.settings.models import (
+    ModelsCollectSettings,
     ModelsListSettings,
     ModelsPromoteSettings,
     ModelsRollbackSettings,
@@ -53,6 +54,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,
     "models rollback": ModelsRollbackSettings,
+    "models gc": ModelsCollectSettings,
     "doctor": DoctorSettings,
 }
 """Each command and the class of its settings."""

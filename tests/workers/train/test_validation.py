@@ -20,6 +20,7 @@ def outputs(**changes) -> Outputs:
         "heatmap_NHW": left_NHW,
         "mask_NHW": left_NHW,
         "has_boxes_N": np.array([True, True]),
+        "index_N": np.arange(2),
     }
     return Outputs(**(fields | changes))
 
