@@ -33,6 +33,7 @@ from workers.settings.reading import known_settings, read_settings
 from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
+from workers.settings.shadow import ShadowSettings
 from workers.settings.shared import CommandSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
@@ -61,6 +62,7 @@ __all__ = [
     "RunsRetrySettings",
     "RunsShowSettings",
     "ScoreSettings",
+    "ShadowSettings",
     "TagsEvaluateSettings",
     "TagsExportSettings",
     "TagsQuerySettings",
