@@ -46,6 +46,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, help="of `lga prepare`; without it, scenes that mislead are rendered")
     parser.add_argument("--strength", type=float, default=0.9, help="how often the surroundings mislead")
+    parser.add_argument("--train", type=int, default=1200, help="rendered training scenes")
     parser.add_argument("--per-class", type=int, help="train on so many images of each action only")
     parser.add_argument("--backbone", default="test_resnet")
     parser.add_argument("--weights", help="as for `lga train`; without it from nothing")
@@ -99,8 +100,8 @@ def read_data(options: argparse.Namespace) -> Data:
     """Read the manifest, or render scenes."""
     if options.manifest:
         return manifest_data(options.manifest, options.size_px, per_class=options.per_class, threads=options.threads)
-    scenes = MisleadingConfig(size_px=options.size_px, strength=options.strength)
-    folder = options.work / f"scenes-{options.size_px}-{options.strength}"
+    scenes = MisleadingConfig(train=options.train, size_px=options.size_px, strength=options.strength)
+    folder = options.work / f"scenes-{options.size_px}-{options.strength}-{options.train}"
     return misleading_data(folder, scenes, threads=options.threads)
 
 
