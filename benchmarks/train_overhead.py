@@ -65,11 +65,11 @@ class Arrays:
 def ours(training: Training, batches: Iterator[Batch]) -> Spent:
     """Train an epoch as ``lga train`` does."""
     spent, cpu, wall = Spent(), time.process_time(), time.monotonic()
-    asked = wall
+    asked, training.position = wall, 0
     for step, batch in enumerate(batches):
         waited_s = time.monotonic() - asked
         spent.first_s, spent.waited_s = (spent.first_s, spent.waited_s + waited_s) if step else (waited_s, 0.0)
-        training.step(batch.to(training.device), step)
+        training.step(batch)
         asked = time.monotonic()
     spent.cpu_s, spent.wall_s = time.process_time() - cpu, time.monotonic() - wall
     return spent
@@ -135,7 +135,6 @@ def measure(data: Data, recipe: Recipe, options: argparse.Namespace) -> list[tup
     def epoch(source: Data) -> Iterator[Batch]:
         return source.training(grid_hw, recipe, 0, 0)
 
-    training.begin_epoch(0, 0)
     rounds = [
         (ours(training, epoch(forgetful)), ours(training, epoch(data)), bare(network, optimiser, arrays, recipe))
         for _ in range(1 + options.rounds)

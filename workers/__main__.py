@@ -92,7 +92,10 @@ JOBS: dict[str, str] = {
     "score": "score.job:score",
     "runs list": "history.job:list_runs",
     "runs show": "history.job:show_run",
+    "runs retry": "score.retry:retry_failed",
+    "runs quarantine": "history.quarantine:list_quarantine",
     "tags query": "query.job:query_tags",
+    "tags export": "query.export:export_tags",
     "tags evaluate": "query.evaluation:evaluate_tags",
     "look": "look.job:look",
     "report": "report.job:report",
@@ -100,6 +103,7 @@ JOBS: dict[str, str] = {
     "models show": "models.job:show_model",
     "models promote": "models.job:promote_model",
     "models rollback": "models.job:roll_back_model",
+    "models gc": "models.collect:collect_models",
     "doctor": "doctor.job:examine",
 }
 """Each command and the ``module:function`` below ``workers`` that does it."""

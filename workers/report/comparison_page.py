@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workers.report import figures as show
-from workers.report.documents import inside
+from workers.report.documents import Document, inside, section
 from workers.report.markup import Markup, element, joined
 from workers.report.model_files import ModelFiles
 from workers.report.model_page import FIGURES
@@ -37,26 +37,27 @@ def comparison_page(
 
 def _figures(first: ModelFiles, second: ModelFiles) -> Markup:
     rows = []
+    ranges = section(_comparison(first, second), "differences")
     for in_metrics, in_evaluation, name in FIGURES:
         pairs = [("validation", first.validation.get(in_metrics), second.validation.get(in_metrics))]
         if first.evaluation and second.evaluation:
             pairs.append(
                 (first.evaluated_split, first.evaluation.get(in_evaluation), second.evaluation.get(in_evaluation))
             )
-        rows += [
-            _row(name, *pair)
-            for pair in pairs
-            if show.number(pair[1]) != show.NOTHING or show.number(pair[2]) != show.NOTHING
-        ]
-    heads = (("", ""), ("measured on", ""), ("A", "number"), ("B", "number"), ("B − A", "number"))
+        for split, before, after in pairs:
+            if {show.number(before), show.number(after)} != {show.NOTHING}:
+                interval = None if split == "validation" else ranges.get(in_evaluation)
+                rows.append(_row(name, split, before, after, interval))
+    numbers = [(text, "number") for text in ("A", "B", "B − A", "95 % interval")]
+    heads = (("", ""), ("measured on", ""), *numbers)
     head = element("tr", (element("th", name, scope="col", class_=kind or None) for name, kind in heads))
-    caption = element("caption", "one training each: how far two trainings of one recipe differ is not in these files")
+    caption = element("caption", "one training each; the intervals are of the photographs, not of repeated trainings")
     return joined(
         _same_photographs(first, second), element("table", caption, element("thead", head), element("tbody", rows))
     )
 
 
-def _row(name: str, split: str, before: object, after: object) -> Markup:
+def _row(name: str, split: str, before: object, after: object, interval: object) -> Markup:
     both = isinstance(before, int | float) and isinstance(after, int | float)
     gain = after - before if both else None  # type: ignore[operator]
     colour = "" if not gain else " good" if gain > 0 else " bad"
@@ -67,6 +68,7 @@ def _row(name: str, split: str, before: object, after: object) -> Markup:
         element("td", show.number(before), class_="number"),
         element("td", show.number(after), class_="number"),
         element("td", show.signed(gain), class_=f"number{colour}"),
+        element("td", _range(interval), class_="number"),
     )
 
 
@@ -87,14 +89,31 @@ def _by_action(first: ModelFiles, second: ModelFiles) -> Markup:
     (split_a, before), (split_b, after) = first.average_precision(), second.average_precision()
     if split_a != split_b or not before:
         return element("p", "Their files hold no figures by action for the same split.", class_="note")
-    rows = sorted(((name, after[name] - before[name]) for name in before if name in after), key=lambda row: -row[1])
-    better, worse = (sum(1 for _, gain in rows if gain * sign > 0) for sign in (1, -1))
+    ranges = section(_comparison(first, second), "class_differences")
+    gain = {name: after[name] - before[name] for name in before if name in after}
+    rows = [(name, gain[name], _range(ranges.get(name))) for name in sorted(gain, key=lambda name: (-gain[name], name))]
+    better, worse = (sum(1 for each in gain.values() if each * sign > 0) for sign in (1, -1))
     only = sorted(before.keys() ^ after.keys())
     return joined(
         element("p", f"B is better in {better} of {len(rows)} actions, worse in {worse}."),
-        gains(f"average precision on {split_a}, B − A (the paper's Fig. 4)", rows, "B − A"),
+        gains(
+            f"average precision on {split_a}, sorted by gain (the paper's Fig. 4)",
+            rows,
+            ("action", "B − A", "95 % interval" if ranges else ""),
+        ),
         element("p", f"Known to one of them only: {', '.join(only)}.", class_="note") if only else None,
     )
+
+
+def _comparison(first: ModelFiles, second: ModelFiles) -> Document:
+    """The intervals that `lga evaluate --against` wrote, when they are of these two models."""
+    comparison = section(second.evaluation, "comparison")
+    return comparison if comparison.get("against") == first.name else {}
+
+
+def _range(interval: object) -> str:
+    low, high = (inside(interval, end) for end in ("low", "high"))
+    return "" if low is None or high is None else f"{show.signed(low)} to {show.signed(high)}"
 
 
 def _differences(first: ModelFiles, second: ModelFiles) -> Markup:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from workers.report import figures as show
 from workers.report.documents import Document, figures, inside, items, section
@@ -11,7 +11,7 @@ from workers.report.markup import Markup, element, joined
 from workers.report.model_card import model_card
 from workers.report.model_files import ModelFiles
 from workers.report.page import Gallery, Page, Section, facts, tiles
-from workers.report.plots import Axis, bar, lines, reliability, upper
+from workers.report.plots import Axis, bar, lines, upper
 
 FIGURES = (
     ("map", "mean_average_precision", "mAP"),
@@ -27,6 +27,16 @@ _CURVES = (
     ("Where it looks", None, {"focus": "focus in the true box", "mask_iou": "heatmap and box, IoU"}),
 )
 _PAIRS = 20
+_PROMISES: tuple[tuple[str, str, Callable[[object], str]], ...] = (
+    ("accepted", "photographs accepted", show.percent),
+    ("accepted_precision", "of those, right", show.percent),
+    ("label_set_coverage", "label sets that hold the right label", show.percent),
+    ("label_set_size", "labels in a set", show.number),
+    ("people_missed", "photographs of people called no_person", show.percent),
+    ("nobody_found", "pictures of nobody called no_person", show.percent),
+    ("nobody_accepted", "pictures of nobody accepted", show.percent),
+)
+"""Of an evaluation's ``reliability``: name, what it says, how it is written."""
 
 
 def model_page(files: ModelFiles, gallery: Gallery | None, sources: Sequence[tuple[str, str]]) -> Page:
@@ -161,9 +171,9 @@ def _confusions(files: ModelFiles) -> Markup | None:
     rows = [
         element(
             "tr",
-            element("td", element("bdi", str(pair.get("action", pair.get("truth", show.NOTHING))))),
-            element("td", element("bdi", str(pair.get("taken_for", pair.get("label", show.NOTHING))))),
-            element("td", show.count(pair.get("images", pair.get("count"))), class_="number"),
+            element("td", element("bdi", str(pair.get("action")))),
+            element("td", element("bdi", str(pair.get("taken_for")))),
+            element("td", show.count(pair.get("images")), class_="number"),
             element("td", show.percent(pair.get("share")), class_="number"),
         )
         for pair in pairs[:_PAIRS]
@@ -172,7 +182,10 @@ def _confusions(files: ModelFiles) -> Markup | None:
         return None
     head = element("tr", (element("th", name, scope="col") for name in ("is", "was called", "photographs", "share")))
     return element(
-        "table", element("caption", "the most frequent mistakes"), element("thead", head), element("tbody", rows)
+        "table",
+        element("caption", f"the most frequent mistakes on {files.evaluated_split}"),
+        element("thead", head),
+        element("tbody", rows),
     )
 
 
@@ -181,15 +194,6 @@ def _calibration(files: ModelFiles) -> Markup | None:
     errors = figures(files.metrics, "calibration")
     if not calibration:
         return None
-    bins = [
-        (float(each["confidence"]), float(each["accuracy"]), int(each["images"]))
-        for each in items(files.evaluation, "reliability") or items(files.metrics, "calibration", "reliability")
-        if all(isinstance(each.get(name), int | float) for name in ("confidence", "accuracy", "images"))
-    ]
-    plot = None
-    if bins:
-        caption = "On the dashed line confidence is as good as its word; below it the model is too sure of itself."
-        plot = element("div", reliability("Reliability", bins, caption), class_="plots")
     return joined(
         facts(
             (
@@ -207,15 +211,45 @@ def _calibration(files: ModelFiles) -> Markup | None:
                 ),
             )
         ),
-        plot,
+        _kept_promises(files),
     )
+
+
+def _kept_promises(files: ModelFiles) -> Markup | None:
+    """What verdicts and label sets were worth on the evaluated photographs."""
+    reliability = section(files.evaluation, "reliability")
+    if not reliability:
+        return None
+    rows = (
+        element("tr", element("th", name, scope="row"), element("td", form(reliability.get(key)), class_="number"))
+        for key, name, form in _PROMISES
+        if show.number(reliability.get(key)) != show.NOTHING
+    )
+    caption = element("caption", f"what the promises were worth on {files.evaluated_split}")
+    return joined(element("table", caption, element("tbody", rows)), _risk(reliability.get("risk_at_coverage")))
+
+
+def _risk(points: object) -> Markup | None:
+    """The risk-coverage curve, from pairs of the share that is kept and the share of it that is wrong."""
+    try:
+        curve = [(float(kept), float(wrong)) for kept, wrong in points]  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        return None
+    x = Axis(label="share kept, the surest first")
+    y = Axis(label="wrong among them", high=upper([wrong for _, wrong in curve]), digits=2)
+    caption = "How many labels are wrong when only the surest share of the photographs is used."
+    return element("div", lines("Risk and coverage", x, y, {"risk": curve}, caption), class_="plots")
 
 
 def _engines(files: ModelFiles) -> Markup:
     if not files.engines:
         return element("p", "No engine yet. Make one with ", element("code", f"lga compile --model {files.name}"))
-    heads = ("engine", "runs on", "photographs", "same label", "probability off by", "heatmap off by", "PAM off by")
-    head = element("tr", (element("th", name, scope="col") for name in heads))
+    numbers = ("photographs", "same label", "probability off by", "heatmap off by", "PAM off by", "mAP, engine − model")
+    head = element(
+        "tr",
+        (element("th", name, scope="col") for name in ("engine", "runs on")),
+        (element("th", name, scope="col", class_="number") for name in numbers),
+    )
     body = [
         element(
             "tr",
@@ -227,11 +261,21 @@ def _engines(files: ModelFiles) -> Markup:
                 element("td", show.small(inside(engine, "parity", key)), class_="number")
                 for key in ("max_probability_difference", "max_heatmap_difference", "max_pam_difference")
             ),
+            element("td", show.signed(_lost(engine), 4), class_="number"),
         )
         for engine in files.engines
     ]
     caption = element("caption", "each engine was compared with the model on real photographs; the largest differences")
     return element("div", element("table", caption, element("thead", head), element("tbody", body)), class_="scroll")
+
+
+def _lost(engine: Document) -> float | None:
+    """What the engine's mAP differs by, where it was measured."""
+    parity = figures(engine, "parity")
+    try:
+        return parity["mean_average_precision"] - parity["model_mean_average_precision"]
+    except KeyError:
+        return None
 
 
 def _runs_on(engine: Document) -> Iterator[str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from workers.report.figures import count, number, percent, signed
+from workers.report.figures import count, number, signed
 from workers.report.markup import Markup, element, joined
 
 _WIDTH, _HEIGHT = 360.0, 220.0
@@ -92,47 +92,28 @@ def lines(title: str, x: Axis, y: Axis, series: Mapping[str, Sequence[Point]], c
     return _figure(title, caption, frame, drawn, legend=list(series) if len(series) > 1 else [])
 
 
-def reliability(title: str, bins: Sequence[tuple[float, float, int]], caption: str) -> Markup:
-    """Accuracy against confidence, a dot for each bin as large as its share; on the diagonal they agree.
+def gains(title: str, rows: Sequence[tuple[str, float, str]], heads: tuple[str, str, str]) -> Markup:
+    """A table with a bar to the left or right of zero for each row.
 
     Args:
-        title: Of the figure.
-        bins: Mean confidence, accuracy, photographs.
-        caption: What to look for.
+        title: Of the table.
+        rows: Name, gain, and a word on it.
+        heads: Of the names, the gains and the words.
     """
-    frame = _Frame(Axis(label="confidence"), Axis(label="share that is right"))
-    total = max(1, sum(amount for *_, amount in bins))
-    diagonal = element("line", x1=_LEFT, y1=_BOTTOM, x2=_RIGHT, y2=_TOP, class_="guide")
-    points = [(confidence, accuracy) for confidence, accuracy, amount in bins if amount]
-    corners = " ".join(f"{frame.x(a):.1f},{frame.y(b):.1f}" for a, b in points)
-    dots = [
-        _dot(
-            frame, (confidence, accuracy), "s1",
-            f"confidence {number(confidence, 2)}: {percent(accuracy)} of {count(amount)} right",
-            2.5 + 9 * math.sqrt(amount / total),
-        )
-        for confidence, accuracy, amount in bins
-        if amount
-    ]  # fmt: skip
-    return _figure(title, caption, frame, [diagonal, element("polyline", points=corners, class_="line s1")], dots)
-
-
-def gains(title: str, rows: Sequence[tuple[str, float]], unit: str) -> Markup:
-    """A table with a bar to the left or right of zero for each row."""
-    widest = max((abs(gain) for _, gain in rows), default=0) or 1
+    widest = max((abs(gain) for _, gain, _ in rows), default=0) or 1
     body = [
         element(
             "tr",
             element("th", element("bdi", name), scope="row"),
             element("td", _gain_bar(gain / widest), class_="wide"),
             element("td", signed(gain), class_="number good" if gain > 0 else "number bad" if gain < 0 else "number"),
+            element("td", note, class_="number") if heads[2] else None,
         )
-        for name, gain in rows
+        for name, gain, note in rows
     ]
-    head = element("tr", *(element("th", text, scope="col") for text in ("action", "", unit)))
-    return element(
-        "table", element("caption", title), element("thead", head), element("tbody", body), class_="bars gains"
-    )
+    names = (heads[0], "", *(element("th", each, scope="col", class_="number") for each in heads[1:] if each))
+    head = element("tr", (each if isinstance(each, Markup) else element("th", each, scope="col") for each in names))
+    return element("table", element("caption", title), element("thead", head), element("tbody", body), class_="bars")
 
 
 def bar(share: float, *, kind: str = "bar") -> Markup:
@@ -224,8 +205,8 @@ def _rectangle(
     )  # fmt: skip
 
 
-def _dot(frame: _Frame, point: Point, colour: str, name: str, radius: float = 2.6) -> Markup:
-    where = {"cx": round(frame.x(point[0]), 1), "cy": round(frame.y(point[1]), 1), "r": round(radius, 1)}
+def _dot(frame: _Frame, point: Point, colour: str, name: str) -> Markup:
+    where = {"cx": round(frame.x(point[0]), 1), "cy": round(frame.y(point[1]), 1), "r": 2.6}
     return element("circle", element("title", name), class_=f"dot {colour}", **where)
 
 

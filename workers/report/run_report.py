@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from workers.errors import ObjectMissing, SettingsError
+from workers.errors import ObjectMissing, SettingsError, StorageError
+from workers.registry import METRICS_FILE, Registry
 from workers.report.cards import Card
-from workers.report.documents import read_document
+from workers.report.documents import Document, read_document, section
 from workers.report.page import Page, fitted
 from workers.report.pictures import THUMBNAIL_PX, read_pictures, thumbnail
 from workers.report.run_facts import open_run_tags
@@ -42,16 +43,28 @@ def run_report(settings: ReportSettings, output_uri: str) -> Page:
             wanted = _PHOTOGRAPHS if settings.max_photographs is None else settings.max_photographs
             chosen = tags.choose(wanted)
     store = _photograph_store(settings.photographs or str(record.get("input", "")))
+    reference, metrics = _validation(record, settings.registry)
     sources = (
         ("record", output.uri(key)),
+        *((("validation", metrics),) if reference else ()),
         ("tags", f"{output.uri(f'tags/run={run_id}/')} ({len(files)} shards)"),
         ("photographs", store.root),
     )
 
     def page(cards: Sequence[Card], left_out: int) -> Page:
-        return run_page({"run_id": run_id, **record}, facts, cards, left_out, sources)
+        return run_page({"run_id": run_id, **record}, facts, reference, cards, left_out, sources)
 
     return fitted(page, _with_photographs(chosen, store), len(chosen), round(settings.max_mb * 1e6))
+
+
+def _validation(record: Document, registry: str) -> tuple[Document, str]:
+    """What the run's model said about its validation photographs, and the file that tells; nothing when none does."""
+    try:
+        version = Registry(registry).resolve(f"{record.get('model')}:{record.get('version')}")
+        store = open_store(version.uri)
+        return section(read_document(store, METRICS_FILE), "distribution"), store.uri(METRICS_FILE)
+    except (SettingsError, StorageError):
+        return {}, ""
 
 
 def _with_photographs(cards: Sequence[Card], store: Store) -> Iterator[Card]:

@@ -16,6 +16,7 @@ from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
 from workers.settings.look import LookSettings
 from workers.settings.models import (
+    ModelsCollectSettings,
     ModelsListSettings,
     ModelsPromoteSettings,
     ModelsRollbackSettings,
@@ -30,10 +31,10 @@ from workers.settings.prepare import (
 )
 from workers.settings.reading import known_settings, read_settings
 from workers.settings.report import ReportSettings
-from workers.settings.runs import RunsListSettings, RunsShowSettings
+from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
-from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
+from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "DoctorSettings",
     "EvaluateSettings",
     "LookSettings",
+    "ModelsCollectSettings",
     "ModelsListSettings",
     "ModelsPromoteSettings",
     "ModelsRollbackSettings",
@@ -55,9 +57,12 @@ __all__ = [
     "PrepareStanford40Settings",
     "ReportSettings",
     "RunsListSettings",
+    "RunsQuarantineSettings",
+    "RunsRetrySettings",
     "RunsShowSettings",
     "ScoreSettings",
     "TagsEvaluateSettings",
+    "TagsExportSettings",
     "TagsQuerySettings",
     "TrainSettings",
     "known_settings",

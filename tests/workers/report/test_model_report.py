@@ -79,6 +79,8 @@ def test_an_evaluation_goes_before_the_validation(registry, tmp_path, capsys):
     evaluation = {
         "model": "with", "version": 1, "split": "test", "images": 9, "mean_average_precision": 0.123,
         "average_precision": {"climbing": 0.8, "cooking": 0.7, "running": None}, "class_images": {"climbing": 3},
+        "confusions": [{"action": "cooking", "taken_for": "climbing", "images": 2, "share": 0.25}],
+        "reliability": {"accepted": 0.5, "nobody_found": None, "risk_at_coverage": [[0.5, 0.02], [1.0, 0.2]]},
     }  # fmt: skip
     (tmp_path / "e.json").write_text(json.dumps(evaluation))
     given = ["--registry", registry, "--evaluation", tmp_path / "e.json"]
@@ -86,11 +88,41 @@ def test_an_evaluation_goes_before_the_validation(registry, tmp_path, capsys):
     code = main(["report", *map(str, given), "--model", "without:1", "--html", str(tmp_path / "other.html")])
 
     assert "0.123" in page
+    assert "25.0 %" in page
+    assert "photographs accepted" in page
+    assert "pictures of nobody" not in page
+    assert "Risk and coverage" in page
     assert "the weakest is cooking (0.70)" in page
     assert "Not measured, for want of photographs in test: running." in page
     assert "fewer than 20 photographs, so hardly known: climbing (3)." in page
     assert 2 == code
     assert "figures of with:1" in capsys.readouterr().err
+
+
+def test_intervals_of_a_comparison_are_shown_when_they_are_of_these_two(registry, tmp_path, capsys):
+    """
+    What `lga evaluate --against` wrote of the same two models; the other way round it says nothing about them.
+    """
+    average = {"climbing": 0.8, "cooking": 0.7, "running": 0.1}
+    interval = {"estimate": 0.0, "low": -0.012, "high": 0.034}
+    files = []
+    for name, against in (("without", None), ("with", "without:1")):
+        comparison = {"against": against, "differences": {}, "class_differences": {"cooking": interval}}
+        document = {
+            "model": name,
+            "version": 1,
+            "split": "test",
+            "average_precision": average,
+            "comparison": comparison,
+        }
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(document))
+    given = ["--registry", registry, "--evaluation", *files, "--compare"]
+    page = page_of(capsys, *given, "without:1", "with:1", tmp_path / "a.html")
+    other = page_of(capsys, *given, "with:1", "without:1", tmp_path / "b.html")
+
+    assert "−0.012 to +0.034" in page
+    assert "−0.012" not in other
 
 
 def test_a_bundle_with_bare_files_still_gives_a_page(make_bundle, own_cache, tmp_path, capsys):

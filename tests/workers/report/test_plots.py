@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from workers.report.plots import Axis, bar, density, gains, histogram, lines, reliability, stacked, upper
+from workers.report.plots import Axis, bar, density, gains, histogram, lines, stacked, upper
 
 SHARE = Axis(label="confidence <&>")
 
@@ -40,9 +40,8 @@ def test_a_histogram_draws_its_counts():
         histogram("zero", SHARE, [0, 0], "nothing there"),
         density("none", SHARE, SHARE, [[0, 0], [0, 0]], "nothing there"),
         lines("one", Axis(label="epoch", low=0, high=1, digits=0), SHARE, {"a": [(1.0, 0.5)]}, "one point"),
-        reliability("none", [(0.0, 0.0, 0)], "nothing there"),
     ],
-    ids=["no bins", "empty bins", "empty grid", "one point", "empty reliability"],
+    ids=["no bins", "empty bins", "empty grid", "one point"],
 )
 def test_a_plot_of_almost_nothing_is_still_a_plot(plot):
     """
@@ -69,7 +68,7 @@ def test_gains_point_to_their_side():
     """
     Losses reach from the middle to the left, gains to the right, the largest all the way.
     """
-    table = gains("by action", [("a", 0.2), ("b", -0.1)], "B − A")
+    table = gains("by action", [("a", 0.2, ""), ("b", -0.1, "")], ("action", "B − A", ""))
     (gain,), (loss,) = marks(table, "gain"), marks(table, "loss")
 
     assert ("50", "50.0") == (gain.get("x"), gain.get("width"))

@@ -114,6 +114,40 @@ def test_a_record_of_another_release_loses_only_what_it_lacks(tmp_path, capsys):
     assert "holds no timing yet" in page
 
 
+def test_speed_of_light_and_drift_are_told(tmp_path, capsys):
+    """
+    Efficiency, bottleneck and advice; the index of everything and of each folder, the most different first.
+    """
+    speed = {
+        "fetch": 900.0, "decode": 300.0, "engine": 60.0, "write": 5000.0, "light": 50.0, "achieved": 45.0,
+        "efficiency": 0.9, "bottleneck": "engine", "advice": "a faster engine",
+    }  # fmt: skip
+    counts = {"confidence": [0, 1, 3], "focus": [2, 2, 0], "classes": {}}
+    folders = {"steady": {"images": 3, "failed": 0, "drift": {"confidence": 0.01}}}
+    folders["<other>"] = {"images": 1, "failed": 1, "drift": {"confidence": 0.5, "focus": None}}
+    quality = {
+        "distribution": counts,
+        "drift": {"confidence": 0.123, "focus": None, "classes": 0.2},
+        "prefixes": folders,
+    }
+    output = write_run(
+        tmp_path / "tagged", tmp_path, [Tagged(key="a")], attempts=[{"speed": speed, "outcome": "finished"}],
+        quality=quality,
+    )  # fmt: skip
+    registry = tmp_path / "registry" / "poses" / "versions" / "0003"
+    registry.mkdir(parents=True)
+    (registry / "model.json").write_text("{}")
+    (registry / "metrics.json").write_text(json.dumps({"distribution": {"confidence": [1, 1, 2], "focus": "none"}}))
+    page = page_of(capsys, "--output", output, "--registry", tmp_path / "registry", tmp_path / "page.html")
+
+    assert "45.0 images/s, 90.0 % of the 50.0" in page
+    assert "To go faster: a faster engine." in page
+    assert "0.123" in page
+    assert 0 < page.index("&lt;other&gt;") < page.index("steady")
+    assert "Confidence: run and validation" in page
+    assert "Focus: run and validation" not in page
+
+
 def test_without_photographs_there_are_figures(hostile_run, tmp_path, capsys):
     """
     `--max-photographs 0`: no gallery, no filters, all the figures.
