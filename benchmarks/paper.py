@@ -1,4 +1,4 @@
-"""Table 1, Fig. 4 and Fig. 5 of the paper, for any backbone and data set: is the human-mask loss worth it?
+r"""Table 1, Fig. 4 and Fig. 5 of the paper, for any backbone and data set: is the human-mask loss worth it?
 
 Trains a classifier without the added convolution (``plain``), LGA without and LGA with the mask loss, each with
 several seeds, on the same images in the same order, for the same number of steps, and measures the last epoch of each
@@ -7,7 +7,8 @@ precision of each action, sorted by gain) and ``panels.png`` (where the networks
 same command: after each epoch all that was learned lies in ``--work``.
 
     python benchmarks/paper.py                 # rendered scenes that mislead, a small backbone: minutes
-    python benchmarks/paper.py --manifest stanford40.parquet --backbone tf_efficientnet_lite0 --weights package
+    python benchmarks/paper.py --manifest stanford40.parquet --backbone tf_efficientnet_lite0 --weights package \
+        --size-px 224 --output-stride 32
 """
 
 from __future__ import annotations
