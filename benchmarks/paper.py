@@ -1,4 +1,4 @@
-"""Table 1, Fig. 4 and Fig. 5 of the paper, for any backbone and data set: is the human-mask loss worth it?
+r"""Table 1, Fig. 4 and Fig. 5 of the paper, for any backbone and data set: is the human-mask loss worth it?
 
 Trains a classifier without the added convolution (``plain``), LGA without and LGA with the mask loss, each with
 several seeds, on the same images in the same order, for the same number of steps, and measures the last epoch of each
@@ -7,7 +7,8 @@ precision of each action, sorted by gain) and ``panels.png`` (where the networks
 same command: after each epoch all that was learned lies in ``--work``.
 
     python benchmarks/paper.py                 # rendered scenes that mislead, a small backbone: minutes
-    python benchmarks/paper.py --manifest stanford40.parquet --backbone tf_efficientnet_lite0 --weights package
+    python benchmarks/paper.py --manifest stanford40.parquet --backbone tf_efficientnet_lite0 --weights package \
+        --size-px 224 --output-stride 32
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from lga_model.datasets.misleading import MisleadingConfig
 from lga_model.network import LGANet
 from workers.train.weights import load_weights
 
-PLAIN, WITHOUT, WITH = ROWS = ("plain", "without mask loss", "with mask loss")
+PLAIN, WITHOUT, WITH = ROWS = ("plain", "without", "with")
 FIGURES = {"map": "mAP", "top1": "top-1", "focus": "focus in the true box", "mask_iou": "IoU of the heatmap"}
 
 
@@ -46,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, help="of `lga prepare`; without it, scenes that mislead are rendered")
     parser.add_argument("--strength", type=float, default=0.9, help="how often the surroundings mislead")
+    parser.add_argument("--train", type=int, default=1200, help="rendered training scenes")
     parser.add_argument("--per-class", type=int, help="train on so many images of each action only")
     parser.add_argument("--backbone", default="test_resnet")
     parser.add_argument("--weights", help="as for `lga train`; without it from nothing")
@@ -63,6 +65,7 @@ def arguments() -> argparse.Namespace:
     }.items():
         parser.add_argument(f"--{field.replace('_', '-')}", type=kind, help="instead of the recipe's")
     parser.add_argument("--mask-reduction", choices=("sum", "mean"))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS, help="of the table")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--work", type=Path, default=Path("paper-work"), help="checkpoints, to continue from")
@@ -81,12 +84,12 @@ def main() -> None:
     trials = Trials(options.work, None if weights is None else weights.tensors)
     results: list[dict[str, Any]] = []
     for seed in range(options.seeds):
-        for row in ROWS:
+        for row in options.rows:
             trial = trial_of(row, seed, data, options)
             results.append(trials.run(trial, data))
             write_results(options.output, data, results)
     print_table(results)
-    if options.panels:
+    if options.panels and {WITHOUT, WITH} <= set(options.rows):
         networks = [trials.train(trial_of(row, 0, data, options), data).network for row in (WITHOUT, WITH)]
         panels = [panel(index, data, networks) for index in chosen(len(data.test), options.panels)]
         draw_panels(options.output / "panels.png", panels)
@@ -98,8 +101,8 @@ def read_data(options: argparse.Namespace) -> Data:
     """Read the manifest, or render scenes."""
     if options.manifest:
         return manifest_data(options.manifest, options.size_px, per_class=options.per_class, threads=options.threads)
-    scenes = MisleadingConfig(size_px=options.size_px, strength=options.strength)
-    folder = options.work / f"scenes-{options.size_px}-{options.strength}"
+    scenes = MisleadingConfig(train=options.train, size_px=options.size_px, strength=options.strength)
+    folder = options.work / f"scenes-{options.size_px}-{options.strength}-{options.train}"
     return misleading_data(folder, scenes, threads=options.threads)
 
 
@@ -182,7 +185,7 @@ def chosen(images: int, count: int) -> list[int]:
 def panel(index: int, data: Data, networks: Sequence[LGANet]) -> Panel:
     """Ask both networks about one photograph of the test split."""
     sample = data.test[index]
-    pixels_HWC = data.source.pixels(sample.uri)
+    pixels_HWC = data.source.pixels(sample)
     batch = data.one(index, networks[0].feature_size)
     labels, focuses, sams, pams, heatmap_HW = [], [], [], [], None
     for network in networks:

@@ -65,11 +65,11 @@ class Arrays:
 def ours(training: Training, batches: Iterator[Batch]) -> Spent:
     """Train an epoch as ``lga train`` does."""
     spent, cpu, wall = Spent(), time.process_time(), time.monotonic()
-    asked = wall
+    asked, training.position = wall, 0
     for step, batch in enumerate(batches):
         waited_s = time.monotonic() - asked
         spent.first_s, spent.waited_s = (spent.first_s, spent.waited_s + waited_s) if step else (waited_s, 0.0)
-        training.step(batch.to(training.device), step)
+        training.step(batch)
         asked = time.monotonic()
     spent.cpu_s, spent.wall_s = time.process_time() - cpu, time.monotonic() - wall
     return spent
@@ -126,15 +126,15 @@ def measure(data: Data, recipe: Recipe, options: argparse.Namespace) -> list[tup
     image = ImageConfig(size_px=options.size_px)
     config = ModelConfig(backbone=options.backbone, classes=data.classes, image=image)
     training = Training(build_network(config), recipe, options.steps, torch.device("cpu"))
-    network = build_network(config).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    memory = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    network = build_network(config).to(memory_format=memory).train()  # type: ignore[call-overload]
     optimiser, grid_hw = build_optimiser(network, recipe), network.feature_size
     arrays = in_memory(data, grid_hw)
     forgetful = dataclasses.replace(data, source=ImageSource(options.size_px, cache_bytes=0))
 
     def epoch(source: Data) -> Iterator[Batch]:
-        return source.training(grid_hw, recipe.batch_size, recipe.augmentation, 0, 0)
+        return source.training(grid_hw, recipe, 0, 0)
 
-    training.begin_epoch(0, 0)
     rounds = [
         (ours(training, epoch(forgetful)), ours(training, epoch(data)), bare(network, optimiser, arrays, recipe))
         for _ in range(1 + options.rounds)

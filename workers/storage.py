@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 import boto3
+from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from typing_extensions import override
@@ -109,6 +111,9 @@ class Store(Protocol):
         Raises:
             ConditionFailed: Somebody else wrote first. Nothing was changed.
         """
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write one object from a file, atomically, whatever its size."""
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects whose key starts with ``prefix``, streamed, in the store's own order.
@@ -284,6 +289,14 @@ class S3Store(Store):
         return answer["ETag"]
 
     @override
+    def put_file(self, key: str, path: Path) -> None:
+        with _told("write", self.uri(key)):
+            try:
+                _client().upload_file(str(path), self.bucket, self._key(key))
+            except S3UploadFailedError as error:
+                raise StorageError("write", self.uri(key), str(error)) from error
+
+    @override
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         base = f"{self.prefix}/" if self.prefix else ""
         pages = _client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=base + prefix)
@@ -412,6 +425,15 @@ class FolderStore(Store):
                 else:
                     aside.replace(target)
         return _token(data)
+
+    @override
+    def put_file(self, key: str, path: Path) -> None:
+        target = self.path / key
+        with _told_by_os("write", self.uri(key)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _written_aside(target, b"") as aside:
+                shutil.copyfile(path, aside)
+                aside.replace(target)
 
     @override
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:

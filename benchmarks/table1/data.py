@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from lga_model.annotations import Annotation, Manifest, Split, read_manifest, write_manifest
-from lga_model.config import Augmentation
+from lga_model.config import Recipe
 from lga_model.datasets.misleading import MisleadingConfig, generate_misleading
 from workers.train.data import Batch, ImageSource, Loader, training_order, validation_order
 from workers.train.dataset import Sample, choose_splits
+from workers.train.sampling import epoch_order
 
 _MEASURED_AT_ONCE = 32
 
@@ -29,12 +30,11 @@ class Data:
     source: ImageSource
     threads: int
 
-    def training(
-        self, grid_hw: tuple[int, int], batch_size: int, augmentation: Augmentation, seed: int, epoch: int
-    ) -> Iterator[Batch]:
+    def training(self, grid_hw: tuple[int, int], recipe: Recipe, seed: int, epoch: int) -> Iterator[Batch]:
         """Give the augmented batches of one epoch."""
-        order = training_order(len(self.train), batch_size, seed, epoch, 0, 1)
-        return self._loader(self.train, grid_hw).training(order, augmentation, seed, epoch)
+        order = epoch_order(np.array([sample.action for sample in self.train]), recipe, seed, epoch)
+        steps = training_order(order, recipe.batch_size, slice(None))
+        return self._loader(self.train, grid_hw).training(steps, recipe.augmentation, seed, epoch)
 
     def measured(self, split: Split, grid_hw: tuple[int, int]) -> Iterator[Batch]:
         """Give a split as it is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,16 +20,18 @@ from lga_model.backbones import load_pretrained
 from lga_model.config import ModelConfig, Recipe
 from lga_model.network import LGANet, build_network
 from table1.data import Data
-from workers.train.checkpoints import restore, save_checkpoint
+from table1.trust import trust
+from workers.train.checkpoints import STATE_FILE, Files, pack, restore
 from workers.train.data import Batch
 from workers.train.loop import Training
+from workers.train.monitor import Work
 from workers.train.plan import finite
 from workers.train.validation import Outputs, Scores, summarise, validate
 
 _NO_MAPS = np.zeros((0, 0, 0), np.float32)
 _NOTHING = Outputs(
     logits_NA=np.zeros((0, 0), np.float32), action_N=np.zeros(0, np.int64), pam_NHW=_NO_MAPS, heatmap_NHW=_NO_MAPS,
-    mask_NHW=_NO_MAPS, has_boxes_N=np.zeros(0, np.bool_),
+    mask_NHW=_NO_MAPS, has_boxes_N=np.zeros(0, np.bool_), index_N=np.zeros(0, np.int64),
 )  # fmt: skip
 
 
@@ -82,6 +85,7 @@ class Trials:
             "row": trial.row, "seed": trial.seed, "data": trial.data, "key": trial.key,
             "cpu_s": round(time.process_time() - begun, 1),
             "test": finite(dataclasses.asdict(trained.scores)),
+            "trust": finite(trust(trained.val, trained.test)),
             "val": finite(dataclasses.asdict(summarise(trained.val))),
             "recipe": dataclasses.asdict(trial.recipe), "config": dataclasses.asdict(trial.config),
         }  # fmt: skip
@@ -98,21 +102,32 @@ class Trials:
         if self.weights is not None:
             load_pretrained(network.backbone, self.weights)
         grid_hw, recipe = network.feature_size, trial.recipe
-        training = Training(network, recipe, len(data.train) // recipe.batch_size, torch.device("cpu"))
+        training = Training(network, recipe, len(data.train) // recipe.batch_size, torch.device("cpu"), seed=trial.seed)
         checkpoint = self.folder / trial.key
-        if (checkpoint / "state.json").exists():
-            restore(checkpoint, training)
-        checkpoint.mkdir(exist_ok=True)
+        if (kept := _newest(checkpoint)) is not None:
+            restore({path.name: path.read_bytes() for path in kept.iterdir()}, training)
         while training.epoch < recipe.epochs:
-            training.begin_epoch(trial.seed, 0)
-            batches = data.training(grid_hw, recipe.batch_size, recipe.augmentation, trial.seed, training.epoch)
-            for step, batch in enumerate(batches):
-                training.step(batch, step)
-            training.epoch += 1
+            for batch in data.training(grid_hw, recipe, trial.seed, training.epoch):
+                training.step(batch)
+            training.epoch, training.position = training.epoch + 1, 0
             # The outputs of a checkpoint are for publishing a version, which a trial never is.
-            save_checkpoint(checkpoint, training, _NOTHING, ())
+            _keep(checkpoint / f"{training.epoch:04d}", pack(training, (), Work(), None))
         val, test = (_measure(training, data.measured(split, grid_hw)) for split in ("val", "test"))
         return Trained(network=training.published, val=val, test=test, scores=summarise(test))
+
+
+def _keep(folder: Path, files: Files) -> None:
+    """Write a checkpoint beside the one before it, which goes when the new one is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted(files, key=lambda name: name == STATE_FILE):  # It makes the checkpoint count: last.
+        (folder / name).write_bytes(files[name])
+    for older in folder.parent.iterdir():
+        if older.name < folder.name:
+            shutil.rmtree(older)
+
+
+def _newest(checkpoint: Path) -> Path | None:
+    return max((folder for folder in checkpoint.glob("*") if (folder / STATE_FILE).exists()), default=None)
 
 
 def _measure(training: Training, batches: Iterator[Batch]) -> Outputs:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -31,6 +33,10 @@ class RunState:
 def list_runs(settings: RunsListSettings) -> int:
     """Print a table of all runs, the oldest first."""
     output = open_store(settings.output)
+    if settings.format == "json":
+        for run_id in run_ids(output):
+            print(_as_json(read_state(output, run_id)))
+        return 0
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "state", "listed", "unchanged", "ok", "failed", "images/s", "model"):
         table.add_column(heading, no_wrap=True)
@@ -49,6 +55,9 @@ def show_run(settings: RunsShowSettings) -> int:
     output = open_store(settings.output)
     run_id = chosen_run(output, settings.run)
     state = read_state(output, run_id)
+    if settings.format == "json":
+        print(_as_json(state, indent=2))
+        return 0
     if state.record is None:
         print(f"run {run_id} is planned, and nothing is scored yet")
         return 0
@@ -68,6 +77,14 @@ def read_state(output: Store, run_id: str) -> RunState:
         record=read_record(output, run_id),
         written_shards=sum(1 for _ in list_shards(output, run_id)),
     )
+
+
+def _as_json(state: RunState, indent: int | None = None) -> str:
+    record, plan = state.record, state.plan
+    facts: dict[str, Any] = {"run_id": state.run_id, "state": record.state if record else "planned"}
+    facts |= record.model_dump(mode="json") if record else {}
+    facts |= {"written_shards": state.written_shards, "shards": plan.num_shards if plan else None}
+    return json.dumps(facts, indent=indent, ensure_ascii=False)
 
 
 def _cells(state: RunState) -> list[str]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workers.errors import ConditionFailed, ObjectMissing, StorageError
 from workers.runs.quality import Quality
+from workers.runs.speed import Rates, SpeedOfLight, Stage
 from workers.storage import Store
 
 _TRIES = 20
@@ -61,6 +62,8 @@ class Work(_Record):
     """CPU time of the engines' processes meanwhile."""
     commit_s: float = 0.0
     """Time that writing shards took."""
+    commit_cpu_s: float = 0.0
+    """CPU time of the driver for it."""
 
 
 class Attempt(_Record):
@@ -82,8 +85,12 @@ class Attempt(_Record):
     startup_s: float = 0.0
     """Until the first rows arrived: processes start, engines load."""
     images_per_s: float = 0.0
-    bottleneck: Literal["engine", "input"] | None = None
-    """``engine`` when the engines were busy for most of the time, else what feeds them (fetch, decode)."""
+    bottleneck: Stage | None = None
+    """The stage that limits the run; None when nothing was measured."""
+    rates: Rates | None = None
+    """What one image cost in each stage, measured before the run."""
+    speed: SpeedOfLight | None = None
+    """How near the run came to what the hardware allows."""
     work: Work = Field(default_factory=Work)
 
 

@@ -35,7 +35,7 @@ def exceeded(limits: FailureLimits, reasons: dict[str, int], objects: int) -> st
 
 
 def hopeless(limits: FailureLimits, reasons: dict[str, int], objects: int, of: int) -> str | None:
-    """Say which limit the run will certainly, or almost certainly, be above at its end, or None.
+    """Say which limit a long run will certainly, or almost certainly, be above at its end, or None.
 
     Certainly: more objects failed already than may fail of all. Almost certainly: the objects so far are a random
     sample (the plan mixes them), and the lower bound of their failure rate, by Wilson, is above the limit.
@@ -48,9 +48,10 @@ def hopeless(limits: FailureLimits, reasons: dict[str, int], objects: int, of: i
     """
 
     def is_lost(failed: int, limit: float) -> bool:
-        return failed > limit * of or (objects >= _ENOUGH and _lower_bound(failed, objects) > limit)
+        return failed > limit * of or _lower_bound(failed, objects) > limit
 
-    return _first_above(limits, reasons, objects, is_lost)
+    # A small run, or one that is through, is better finished.
+    return None if objects < _ENOUGH or objects >= of else _first_above(limits, reasons, objects, is_lost)
 
 
 class FailureWatch:

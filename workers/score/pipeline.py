@@ -22,6 +22,7 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from workers.errors import WorkerError
 from workers.runs.plan import Plan
+from workers.runs.speed import Hardware, Rates
 from workers.score.fetch import CHUNK_ROWS, FetchOptions
 from workers.score.load import load_chunk
 from workers.score.predict import OpenEngine, Predict
@@ -46,36 +47,52 @@ class Resources:
     engine_cpus: float
     engine_gpus: float
     fetch_cpus: float
+    fetchers: int
+    """Fetch tasks that may run at once."""
+    cores: float
+    """CPUs of the cluster."""
     threads: int | None
     """CPU threads of one engine; None on a GPU."""
 
 
-def plan_resources(cpus: float, gpus: int, nodes: int, engines: int | None) -> Resources:
+def plan_resources(cpus: float, gpus: int, nodes: int, engines: int | None, rates: Rates | None = None) -> Resources:
     """Share a cluster between engines and what feeds them.
+
+    On CPUs the operating system shares the cores: a stage that waits takes none. So there are as many fetch tasks as
+    the measured costs ask for, and one more, and the engines have a thread for each core.
 
     Args:
         cpus: CPUs of the cluster.
         gpus: GPUs of the cluster.
         nodes: Machines of the cluster.
         engines: Number of engine actors; None takes one for each GPU, or one.
+        rates: What an image costs; None makes a fetch task for every CPU.
     """
     count = engines or max(1, gpus)
     on_one_node = math.ceil(count / max(1, nodes))
+    # On a GPU an engine's share is the card; with more engines than cards they share one.
+    engine_cpus = 0 if gpus else min(1.0, cpus / 4 / count)
+    wanted = cpus
+    if rates and not gpus:
+        loading = rates.fetch_cpu_s + rates.decode_cpu_s
+        wanted = cpus * loading / (loading + rates.engine_cpu_s) + 1
+    fetchers = max(1, min(int(cpus), math.ceil(wanted)))
     return Resources(
         engines=count,
-        # On a GPU an engine's share is the card; with more engines than cards they share one.
-        engine_cpus=0 if gpus else min(1.0, cpus / 4 / count),
+        engine_cpus=engine_cpus,
         engine_gpus=1 / math.ceil(count / gpus) if gpus else 0,
-        fetch_cpus=min(1.0, cpus / 2),
+        fetch_cpus=min(1.0, cpus / 2, (cpus - count * engine_cpus) / fetchers),
+        fetchers=fetchers,
+        cores=cpus,
         threads=None if gpus else max(1, int(cpus / max(1, nodes)) // on_one_node),
     )
 
 
-def cluster_resources(engines: int | None) -> Resources:
+def cluster_resources(engines: int | None, rates: Rates | None = None) -> Resources:
     """``plan_resources`` for the cluster that this process is connected to."""
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     nodes = sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
-    return plan_resources(total.get("CPU", 1.0), int(total.get("GPU", 0)), nodes, engines)
+    return plan_resources(total.get("CPU", 1.0), int(total.get("GPU", 0)), nodes, engines, rates)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +107,18 @@ class Pipeline:
     form: TagForm
     lineage: Lineage
     resources: Resources
+    rates: Rates | None = None
+
+    @property
+    def hardware(self) -> Hardware:
+        """What the run uses, for its report."""
+        return Hardware(
+            cores=self.resources.cores,
+            engines=self.resources.engines,
+            on_gpu=self.resources.engine_gpus > 0,
+            fetchers=self.resources.fetchers,
+            concurrency=self.options.concurrency,
+        )
 
     def stream(self, shards: Sequence[int]) -> Generator[pa.Table]:
         """Score shards, as many as fit into one pass; yields rows as they come, shards interleaved.

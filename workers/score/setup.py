@@ -26,6 +26,7 @@ from workers.score.lease import Held
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline, cluster_resources
 from workers.score.predict import OpenEngine, RegisteredEngine
+from workers.score.rates import measure_rates
 from workers.settings import ScoreSettings
 from workers.storage import Store
 from workers.tags import Lineage, TagForm, tag_schema
@@ -50,22 +51,28 @@ def assembled(
 ) -> Iterator[Parts]:
     """The parts of an attempt on the cluster that this process is connected to; its metrics are served meanwhile."""
     reference = validation_distribution(opener.version.uri) if isinstance(opener, RegisteredEngine) else None
-    metrics = ScoreMetrics(reference)
+    metrics, log = ScoreMetrics(reference), get_log(run_id=plan.run_id)
+    options = FetchOptions(
+        size_px=engine.size_px,
+        limits=ImageLimits(max_bytes=settings.max_object_bytes, max_pixels=settings.max_image_pixels),
+        batch_size=settings.batch_size,
+        concurrency=settings.fetch_concurrency,
+        timeout_s=settings.image_timeout_s,
+    )
+    form = tag_form(settings, engine)
+    lineage = Lineage(model=engine.model, version=engine.version, engine=engine.fingerprint, run_id=plan.run_id)
+    gpus = cluster_resources(settings.engines).engine_gpus
+    rates = measure_rates(source.store, output, plan, options, (opener, form, lineage), gpus=gpus, log=log)
     pipeline = Pipeline(
         source=source.store,
         output=output,
         plan=plan,
-        options=FetchOptions(
-            size_px=engine.size_px,
-            limits=ImageLimits(max_bytes=settings.max_object_bytes, max_pixels=settings.max_image_pixels),
-            batch_size=settings.batch_size,
-            concurrency=settings.fetch_concurrency,
-            timeout_s=settings.image_timeout_s,
-        ),
+        options=options,
         opener=opener,
-        form=tag_form(settings, engine),
-        lineage=Lineage(model=engine.model, version=engine.version, engine=engine.fingerprint, run_id=plan.run_id),
-        resources=cluster_resources(settings.engines),
+        form=form,
+        lineage=lineage,
+        resources=cluster_resources(settings.engines, rates),
+        rates=rates,
     )
     committer = Committer(output, plan, shard_schema(settings, source, plan, engine))
     with (
@@ -73,7 +80,6 @@ def assembled(
         contextlib.closing(committer),
         ProgressBar("scoring", plan.rows, shown=settings.progress) as bar,
     ):
-        log = get_log(run_id=plan.run_id)
         yield Parts(
             pipeline=pipeline,
             committer=committer,

@@ -16,6 +16,7 @@ from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
 from workers.settings.look import LookSettings
 from workers.settings.models import (
+    ModelsCollectSettings,
     ModelsListSettings,
     ModelsPromoteSettings,
     ModelsRollbackSettings,
@@ -30,10 +31,11 @@ from workers.settings.prepare import (
 )
 from workers.settings.reading import known_settings, read_settings
 from workers.settings.report import ReportSettings
-from workers.settings.runs import RunsListSettings, RunsShowSettings
+from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
+from workers.settings.shadow import ShadowSettings
 from workers.settings.shared import CommandSettings
-from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
+from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "DoctorSettings",
     "EvaluateSettings",
     "LookSettings",
+    "ModelsCollectSettings",
     "ModelsListSettings",
     "ModelsPromoteSettings",
     "ModelsRollbackSettings",
@@ -55,9 +58,13 @@ __all__ = [
     "PrepareStanford40Settings",
     "ReportSettings",
     "RunsListSettings",
+    "RunsQuarantineSettings",
+    "RunsRetrySettings",
     "RunsShowSettings",
     "ScoreSettings",
+    "ShadowSettings",
     "TagsEvaluateSettings",
+    "TagsExportSettings",
     "TagsQuerySettings",
     "TrainSettings",
     "known_settings",

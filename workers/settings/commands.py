@@ -8,6 +8,7 @@ from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
 from workers.settings.look import LookSettings
 from workers.settings.models import (
+    ModelsCollectSettings,
     ModelsListSettings,
     ModelsPromoteSettings,
     ModelsRollbackSettings,
@@ -21,10 +22,11 @@ from workers.settings.prepare import (
     PrepareStanford40Settings,
 )
 from workers.settings.report import ReportSettings
-from workers.settings.runs import RunsListSettings, RunsShowSettings
+from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
+from workers.settings.shadow import ShadowSettings
 from workers.settings.shared import CommandSettings
-from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
+from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
 COMMANDS: dict[str, type[CommandSettings]] = {
@@ -40,14 +42,19 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "score": ScoreSettings,
     "runs list": RunsListSettings,
     "runs show": RunsShowSettings,
+    "runs retry": RunsRetrySettings,
+    "runs quarantine": RunsQuarantineSettings,
     "tags query": TagsQuerySettings,
+    "tags export": TagsExportSettings,
     "tags evaluate": TagsEvaluateSettings,
     "look": LookSettings,
     "report": ReportSettings,
+    "shadow": ShadowSettings,
     "models list": ModelsListSettings,
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,
     "models rollback": ModelsRollbackSettings,
+    "models gc": ModelsCollectSettings,
     "doctor": DoctorSettings,
 }
 """Each command and the class of its settings."""

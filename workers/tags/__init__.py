@@ -10,6 +10,7 @@ from workers.tags.files import local_files
 from workers.tags.rows import failed, rows
 from workers.tags.schema import DETAIL_LENGTH, OBJECT_COLUMNS, Lineage, TagForm, object_schema, tag_schema
 from workers.tags.shards import (
+    LATEST_ROWS,
     RangedFile,
     ShardName,
     latest_rows_view,
@@ -24,6 +25,7 @@ from workers.tags.shards import (
 
 __all__ = [
     "DETAIL_LENGTH",
+    "LATEST_ROWS",
     "OBJECT_COLUMNS",
     "REASONS",
     "Lineage",

@@ -36,8 +36,9 @@ def test_the_limits_at_the_end(limits, reasons, objects, told):
 @pytest.mark.parametrize(
     ("failed", "objects", "of", "is_hopeless"),
     [
-        (51, 51, 100, True),  # Certain: even if all the others are good.
-        (50, 50, 100, False),  # They may be.
+        (1001, 1001, 2000, True),  # Certain: even if all the others are good.
+        (51, 51, 100, False),  # Certain too, but soon finished.
+        (2000, 2000, 2000, False),  # Finished.
         (999, 999, 10**9, False),  # Too few to tell.
         (1000, 1000, 10**9, True),
         (560, 1000, 10**9, True),
@@ -63,8 +64,8 @@ def test_the_watch_adds_up_shards():
     """
     It ends the attempt at the shard that makes it certain, and says why and what to do.
     """
-    watch = FailureWatch(FailureLimits(by_reason={"denied": 0.25}), 100)
-    watch.see({"denied": 10, "missing": 10}, 20)
-    watch.see({"denied": 15}, 20)
-    with pytest.raises(TooManyFailures, match=r"26 of 41 objects failed as denied.*run the same command again"):
-        watch.see({"denied": 1}, 1)
+    watch = FailureWatch(FailureLimits(by_reason={"denied": 0.25}), 10_000)
+    watch.see({"denied": 100, "missing": 900}, 1000)
+    watch.see({"denied": 200}, 500)
+    with pytest.raises(TooManyFailures, match=r"800 of 2000 objects failed as denied.*run the same command again"):
+        watch.see({"denied": 500}, 500)
