@@ -33,7 +33,13 @@ ONLY_IN = {
     "tensorrt": {"workers.engines.tensorrt"},
     "onnxruntime": {"workers.engines.onnxruntime"},
     "pydantic_settings": {"workers.settings.shared", "workers.settings.reading", "workers.settings.tags"},
-    "prometheus_client": {"workers.metrics", "workers.score.metrics", "workers.train.metrics"},
+    "prometheus_client": {
+        "workers.metrics",
+        "workers.compile.metrics",
+        "workers.score.metrics",
+        "workers.train.metrics",
+        "workers.storage",
+    },
 }
 """Libraries that only these modules may import."""
 

@@ -17,12 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from prometheus_client import Counter
 from typing_extensions import override
 
 from workers.errors import AccessDenied, ConditionFailed, ObjectMissing, SettingsError, StorageError, Throttled
@@ -43,6 +44,7 @@ _THROTTLED = {
     "503",
     "504",
 }
+_SERVER_ERROR = 500
 _CONDITION = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
@@ -151,7 +153,45 @@ def _client() -> S3Client:
         read_timeout=60,
     )
     # A session of our own: boto3's default one would remember the first credentials it saw for ever.
-    return boto3.session.Session().client("s3", config=config)
+    client = boto3.session.Session().client("s3", config=config)
+    client.meta.events.register("response-received.s3", _count_answer)
+    return client
+
+
+REQUESTS = Counter(
+    "lga_storage_requests", "Requests to S3, repeats included, by what became of them.", ["operation", "outcome"],
+    registry=None,
+)  # fmt: skip
+"""Of this process. A driver's metrics register it; a worker tells the driver its share (``requests_made``)."""
+
+_OPERATIONS = {
+    "GetObject": "get",
+    "PutObject": "put",
+    "ListObjectsV2": "list",
+    "HeadObject": "head",
+    "DeleteObject": "delete",
+}
+_OUTCOMES = ("answered", "throttled")
+for _operation in (*_OPERATIONS.values(), "other"):
+    for _outcome in _OUTCOMES:
+        REQUESTS.labels(_operation, _outcome)
+
+
+def requests_made() -> tuple[int, int]:
+    """Requests that this process made so far: all of them, and those that the store was too busy for."""
+    samples = [sample for metric in REQUESTS.collect() for sample in metric.samples if sample.name.endswith("_total")]
+    throttled = sum(sample.value for sample in samples if sample.labels["outcome"] == "throttled")
+    return int(sum(sample.value for sample in samples)), int(throttled)
+
+
+def _count_answer(event_name: str = "", parsed_response: dict[str, Any] | None = None, **_: object) -> None:
+    """Called by botocore after each attempt; without a response when the connection broke."""
+    answer = parsed_response or {}
+    code = str(answer.get("Error", {}).get("Code", ""))
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    throttled = not answer or code in _THROTTLED or status >= _SERVER_ERROR
+    operation = _OPERATIONS.get(event_name.rpartition(".")[2], "other")
+    REQUESTS.labels(operation, "throttled" if throttled else "answered").inc()
 
 
 def forget_client() -> None:

@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 
 from workers.engines import EngineRecord
 from workers.logs import get_log
+from workers.metrics import published
+from workers.registry import Registry
 from workers.runtime import ray_session
 from workers.score.attempt import finish_run
 from workers.score.engine import choose_engine, find_candidates
 from workers.score.inventory import Selection, list_objects, open_source
+from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import cluster_resources
 from workers.score.planning import PlanRequest, find_or_make_plan
 from workers.score.predict import OpenEngine, RegisteredEngine
@@ -26,23 +29,33 @@ from workers.storage import open_store
 
 def score(settings: ScoreSettings) -> int:
     """Tag everything under ``--input``; continue where an earlier attempt stopped."""
+    metrics = ScoreMetrics()
+    with published(metrics, "score", settings):
+        return _score(settings, metrics)
+
+
+def _score(settings: ScoreSettings, metrics: ScoreMetrics) -> int:
     source, output = open_source(settings.input), open_store(settings.output)
     # A bucket that is missing or closed is told now, before Ray takes its seconds and before anything is written.
     next(list_objects(source, Selection(limit=1), output), None)
     candidates = find_candidates(settings.registry, settings.model)
+    metrics.show_model_created(Registry(settings.registry).created(candidates.version))
     with ray_session(settings.ray_address):
         engine = choose_engine(candidates, settings.engine)
         threads = cluster_resources(settings.engines).threads
         opener = RegisteredEngine(
             registry=settings.registry, version=candidates.version, record=engine, threads=threads
         )
-        record = score_with(settings, engine, opener)
+        record = score_with(settings, engine, opener, metrics)
+    metrics.show_record(record)
     print_summary(record, output)
     check_failures(record, settings.max_failure_rate)
     return 0
 
 
-def score_with(settings: ScoreSettings, engine: EngineRecord, opener: OpenEngine) -> RunRecord:
+def score_with(
+    settings: ScoreSettings, engine: EngineRecord, opener: OpenEngine, metrics: ScoreMetrics | None = None
+) -> RunRecord:
     """Do the run with a chosen engine, inside a Ray session; returns its finished record."""
     source, output = open_source(settings.input), open_store(settings.output)
     selection = Selection(include=tuple(settings.include), exclude=tuple(settings.exclude), limit=settings.limit)
@@ -64,5 +77,5 @@ def score_with(settings: ScoreSettings, engine: EngineRecord, opener: OpenEngine
     if before and before.state == "finished":
         log.info("score.run_already_finished")
         return before
-    with assembled(settings, source, output, plan, engine, opener) as parts:
+    with assembled(settings, source, output, plan, engine, opener, metrics or ScoreMetrics()) as parts:
         return finish_run(parts, before or new_record(settings, source, plan, engine))

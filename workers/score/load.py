@@ -16,7 +16,7 @@ from lga_model.images import DecodedImage, ImageError, decode_image
 from workers.errors import Throttled
 from workers.score.fetch import Failure, Fetched, FetchOptions, Listed, fetch_all, reader
 from workers.score.plan import Plan, read_part
-from workers.storage import Store
+from workers.storage import Store, requests_made
 from workers.tags import DETAIL_LENGTH, object_schema
 
 _OUTAGE_OBJECTS = 16
@@ -34,6 +34,8 @@ def pixel_schema(size_px: int) -> pa.Schema:
             ("shard", pa.int64()),
             ("position", pa.int64()),
             ("read_bytes", pa.int64()),
+            ("requests", pa.int64()),
+            ("throttled", pa.int64()),
             ("fetch_s", pa.float32()),
             ("decode_s", pa.float32()),
             ("pixels", pa.list_(pa.uint8(), size_px * size_px * 3)),
@@ -62,18 +64,19 @@ def load_chunk(chunk: pa.Table, source: Store, output: Store, plan: Plan, option
         objects = [Listed(**row) for row in part.to_pylist()]
         loaded: list[_Loaded] = []
         unanswered: list[Failure] = []
+        before = requests_made()
         for index, fetched, fetch_s in fetch_all(objects, reader(source), options):
             loaded.append(_load(start + index, objects[index], fetched, fetch_s, options))
             if isinstance(fetched, Failure) and fetched.reason in {"throttled", "timeout"}:
                 unanswered.append(fetched)
             if len(loaded) == options.batch_size:
-                yield _table(shard, loaded, options.size_px)
-                loaded = []
+                yield _table(shard, loaded, options.size_px, before)
+                loaded, before = [], requests_made()
         if len(unanswered) == len(objects) >= _OUTAGE_OBJECTS:
             reason = f"none of {len(objects)} objects arrived ({unanswered[-1].detail}); is the store up?"
             raise Throttled("read", source.uri(), reason)
         if loaded:
-            yield _table(shard, loaded, options.size_px)
+            yield _table(shard, loaded, options.size_px, before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +111,9 @@ def _load(position: int, listed: Listed, fetched: Fetched | Failure, fetch_s: fl
     )
 
 
-def _table(shard: int, loaded: Sequence[_Loaded], size_px: int) -> pa.Table:
+def _table(shard: int, loaded: Sequence[_Loaded], size_px: int, before: tuple[int, int]) -> pa.Table:
+    """One table; the requests that the process made since ``before`` are told in its first row."""
+    made, throttled = requests_made()
     images = [one.outcome if isinstance(one.outcome, DecodedImage) else None for one in loaded]
     failures = [one.outcome if isinstance(one.outcome, Failure) else None for one in loaded]
     pixels_BHWC = np.zeros((len(loaded), size_px, size_px, 3), dtype=np.uint8)
@@ -129,6 +134,8 @@ def _table(shard: int, loaded: Sequence[_Loaded], size_px: int) -> pa.Table:
         "shard": [shard] * len(loaded),
         "position": [one.position for one in loaded],
         "read_bytes": [len(one.fetched.data) if one.fetched else 0 for one in loaded],
+        "requests": [made - before[0], *[0] * (len(loaded) - 1)],
+        "throttled": [throttled - before[1], *[0] * (len(loaded) - 1)],
         "fetch_s": [one.fetch_s for one in loaded],
         "decode_s": [one.decode_s for one in loaded],
         # Shares the memory of the array.

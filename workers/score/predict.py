@@ -21,7 +21,7 @@ from workers.tags import Lineage, TagForm, failed, object_schema, rows
 OpenEngine = Callable[[], Engine]
 """Opens the engine on the machine where it is called. Travels to the actors."""
 
-STAGE_COLUMNS = ("shard", "position", "read_bytes", "fetch_s", "decode_s", "predict_s")
+STAGE_COLUMNS = ("shard", "position", "read_bytes", "requests", "throttled", "fetch_s", "decode_s", "predict_s")
 """Columns beside those of the tag table: where a row belongs, and what it cost. The committer takes them off."""
 
 

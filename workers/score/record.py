@@ -48,6 +48,10 @@ class Work(_Record):
 
     images: Counted = 0
     read_bytes: Counted = 0
+    requests: Counted = 0
+    """Requests that the fetching tasks made to S3, repeats included."""
+    throttled: Counted = 0
+    """Those that the store was too busy for."""
     fetch_s: float = 0.0
     """Time that requests took, over all of them; many run at once."""
     decode_s: float = 0.0

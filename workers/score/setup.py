@@ -11,7 +11,6 @@ import pyarrow as pa
 from lga_model.images import ImageLimits
 from workers.engines import EngineRecord
 from workers.logs import get_log
-from workers.metrics import served
 from workers.progress import ProgressBar
 from workers.score.attempt import Parts
 from workers.score.commit import Committer
@@ -35,10 +34,15 @@ _RECORDED = {
 
 @contextlib.contextmanager
 def assembled(
-    settings: ScoreSettings, source: Source, output: Store, plan: Plan, engine: EngineRecord, opener: OpenEngine
+    settings: ScoreSettings,
+    source: Source,
+    output: Store,
+    plan: Plan,
+    engine: EngineRecord,
+    opener: OpenEngine,
+    metrics: ScoreMetrics,
 ) -> Iterator[Parts]:
-    """The parts of an attempt on the cluster that this process is connected to; its metrics are served meanwhile."""
-    metrics = ScoreMetrics()
+    """The parts of an attempt on the cluster that this process is connected to."""
     pipeline = Pipeline(
         source=source.store,
         output=output,
@@ -55,9 +59,16 @@ def assembled(
         lineage=Lineage(model=engine.model, version=engine.version, engine=engine.fingerprint, run_id=plan.run_id),
         resources=cluster_resources(settings.engines),
     )
+    resources = pipeline.resources
+    metrics.show_run(plan.run_id, f"{engine.model}:{engine.version}")
+    metrics.show_engine(
+        engine,
+        engines=resources.engines,
+        device="gpu" if resources.engine_gpus else "cpu",
+        batch_size=settings.batch_size,
+    )
     committer = Committer(output, plan, shard_schema(settings, source, plan, engine))
     with (
-        served(metrics, settings.metrics_port, settings.metrics_host),
         contextlib.closing(committer),
         ProgressBar("scoring", plan.rows, shown=settings.progress) as bar,
     ):

@@ -24,7 +24,7 @@ from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford4
 from workers.settings.reading import known_settings, read_settings
 from workers.settings.runs import RunsListSettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
-from workers.settings.shared import CommandSettings
+from workers.settings.shared import CommandSettings, MetricsSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
@@ -35,6 +35,7 @@ __all__ = [
     "DemoSettings",
     "DoctorSettings",
     "EvaluateSettings",
+    "MetricsSettings",
     "ModelsListSettings",
     "ModelsPromoteSettings",
     "ModelsRollbackSettings",

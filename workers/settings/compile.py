@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workers.settings.shared import Count, ModelSettings, Share
+from workers.settings.shared import Count, MetricsSettings, ModelSettings, Share
 
 
-class CompileSettings(ModelSettings):
+class CompileSettings(ModelSettings, MetricsSettings):
     """Compile a version into an engine, prove it equal to the model, and add it to the registry."""
 
     target: Literal["onnxruntime", "torch"] = "onnxruntime"

@@ -8,7 +8,7 @@ from ray.train import Result
 
 from workers.errors import Stopped
 from workers.logs import get_log
-from workers.metrics import served
+from workers.metrics import published
 from workers.progress import ProgressBar
 from workers.runtime import ray_session
 from workers.settings import TrainSettings
@@ -25,6 +25,12 @@ from workers.train.summary import print_summary
 
 def train(settings: TrainSettings) -> int:
     """Train a model and publish its best epoch as a new version. The same ``--run`` continues, and publishes once."""
+    metrics = TrainMetrics()
+    with published(metrics, "train", settings):
+        return _train(settings, metrics)
+
+
+def _train(settings: TrainSettings, metrics: TrainMetrics) -> int:
     prepared = prepare(settings)
     epochs = prepared.plan.recipe.epochs
     run = settings.run or new_run_name(settings.name)
@@ -34,11 +40,9 @@ def train(settings: TrainSettings) -> int:
     if before is not None and before.epochs >= epochs:
         print(f"the run {run} is finished; it was published as {before.version}")
         return 0
-    metrics = TrainMetrics()
-    with (
-        ray_session(settings.ray_address),
-        served(metrics, settings.metrics_port, settings.metrics_host),
-    ):
+    metrics.show_run(run, settings.name)
+    metrics.epochs.set(epochs)
+    with ray_session(settings.ray_address):
         started = time.monotonic()
         result, unusable = _train_on_cluster(settings, prepared, run, metrics)
         lineage = prepared.lineage(settings) | {
@@ -46,11 +50,13 @@ def train(settings: TrainSettings) -> int:
             "wall_s": round(time.monotonic() - started, 1),
             "unusable_images": len(unusable),
         }
-        published = publish_best(result, prepared.plan, lineage, settings.name, settings.registry)
-    version, validation_map = str(published.version), round(published.summary.scores.map, 4)
+        publication = publish_best(result, prepared.plan, lineage, settings.name, settings.registry)
+    version, validation_map = str(publication.version), round(publication.summary.scores.map, 4)
     write_publication(store, Publication(version=version, epochs=epochs))
+    metrics.last_run.set("map", publication.summary.scores.map)
+    metrics.last_run.set("images_per_second", publication.summary.images_per_s)
     get_log().info("train.version_published", run=run, version=version, map=validation_map)
-    print_summary(published, run)
+    print_summary(publication, run)
     return 0
 
 
