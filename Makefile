@@ -50,7 +50,7 @@ chaos: setup  ## Break things for a long time
 
 lock: setup  ## Pin the newest allowed versions
 	@$(UV) pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
-		--extra pretrained --extra demo --extra openvino --extra tensorrt-rtx --extra heif --extra mlflow --group dev pyproject.toml -o requirements.lock
+		--extra pretrained --extra demo --extra openvino --extra tensorrt-rtx --extra heif --extra mlflow --extra cluster --group dev pyproject.toml -o requirements.lock
 
 clean:  ## Remove what was made, except the environment
 	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache demo-work

@@ -2,7 +2,7 @@
 
 docs/metrics.md            from the program's own registries
 deploy/grafana/*.json      from deploy/dashboards.py
-deploy/helm/lga/README.md  the table of values, from values.yaml
+deploy/helm/lga/README.md  the table of values, from values.yaml; values.schema.json too
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from chart_values import CHART, readme, schema
+from dashboards import DASHBOARDS, dashboard_json
 from metrics_table import metrics_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,7 +20,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def derived() -> dict[Path, str]:
     """Every derived file with the content that it should have."""
-    return {ROOT / "docs" / "metrics.md": metrics_page()}
+    return {
+        ROOT / "docs" / "metrics.md": metrics_page(),
+        CHART / "README.md": readme(),
+        CHART / "values.schema.json": schema(),
+        **{ROOT / "deploy" / "grafana" / f"{name}.json": dashboard_json(name) for name in DASHBOARDS},
+    }
 
 
 def main(arguments: list[str]) -> int:

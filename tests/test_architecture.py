@@ -32,7 +32,12 @@ ONLY_IN = {
     "botocore": {"workers.storage"},
     "tensorrt": {"workers.engines.tensorrt"},
     "onnxruntime": {"workers.engines.onnxruntime"},
-    "pydantic_settings": {"workers.settings.shared", "workers.settings.reading", "workers.settings.tags"},
+    "pydantic_settings": {
+        "workers.settings.shared",
+        "workers.settings.reading",
+        "workers.settings.submit",
+        "workers.settings.tags",
+    },
     "prometheus_client": {
         "workers.metrics",
         "workers.compile.metrics",

@@ -95,6 +95,7 @@ JOBS: dict[str, str] = {
     "models show": "models.job:show_model",
     "models promote": "models.job:promote_model",
     "models rollback": "models.job:roll_back_model",
+    "submit": "submit.job:submit",
     "doctor": "doctor.job:examine",
 }
 """Each command and the ``module:function`` below ``workers`` that does it."""

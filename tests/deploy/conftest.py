@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -38,13 +39,25 @@ def find_program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Finds a port that nobody listens on."""
+    return find_port
+
+
+def find_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], timeout_s: float = 60) -> None:
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., None]:
+    """Waits until a process answers on a URL."""
+    return wait
+
+
+def wait(url: str, process: subprocess.Popen[bytes], timeout_s: float = 60) -> None:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end and process.poll() is None:
         try:
@@ -55,16 +68,29 @@ def wait_for(url: str, process: subprocess.Popen[bytes], timeout_s: float = 60) 
     pytest.fail(f"{process.args[0]} does not answer on {url}")
 
 
-@pytest.fixture
-def pushgateway() -> Iterator[str]:
+@contextlib.contextmanager
+def run_pushgateway() -> Iterator[str]:
     """A running Pushgateway: HOST:PORT."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{find_port()}"
     process = subprocess.Popen(
         [find_program("prometheus-pushgateway"), f"--web.listen-address={address}"], stderr=subprocess.DEVNULL
     )
     try:
-        wait_for(f"http://{address}/-/ready", process)
+        wait(f"http://{address}/-/ready", process)
         yield address
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def start_pushgateway() -> Callable[[], contextlib.AbstractContextManager[str]]:
+    """Starts a Pushgateway for a block."""
+    return run_pushgateway
+
+
+@pytest.fixture
+def pushgateway() -> Iterator[str]:
+    """A running Pushgateway: HOST:PORT."""
+    with run_pushgateway() as address:
+        yield address

@@ -21,10 +21,11 @@ from workers.settings.models import (
     ModelsShowSettings,
 )
 from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford40Settings
-from workers.settings.reading import known_settings, read_settings
+from workers.settings.reading import known_settings, read_settings, settings_of_environment
 from workers.settings.runs import RunsListSettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings, MetricsSettings
+from workers.settings.submit import SubmitSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
@@ -45,9 +46,11 @@ __all__ = [
     "RunsListSettings",
     "RunsShowSettings",
     "ScoreSettings",
+    "SubmitSettings",
     "TagsEvaluateSettings",
     "TagsQuerySettings",
     "TrainSettings",
     "known_settings",
     "read_settings",
+    "settings_of_environment",
 ]

@@ -16,6 +16,7 @@ from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford4
 from workers.settings.runs import RunsListSettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
+from workers.settings.submit import SubmitSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
@@ -35,6 +36,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,
     "models rollback": ModelsRollbackSettings,
+    "submit": SubmitSettings,
     "doctor": DoctorSettings,
 }
 """Each command and the class of its settings."""

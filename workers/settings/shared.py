@@ -45,6 +45,11 @@ class CommandSettings(BaseSettings):
     """The least important log line that is shown."""
 
     @classmethod
+    def arranged(cls, arguments: list[str]) -> list[str]:
+        """The arguments as argparse has to see them. For a command that takes another command."""
+        return arguments
+
+    @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
