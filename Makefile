@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench chaos lock clean
+.PHONY: help setup demo test check format bench chaos sbom lock clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,7 @@ check: setup  ## Lint, types and the architecture
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
+	@$(BIN)/python deploy/generate.py --check
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
 
 format: setup  ## Format the source
@@ -47,6 +48,9 @@ bench: setup  ## Measure speed side by side; see benchmarks/README.md
 
 chaos: setup  ## Break things for a long time
 	@$(BIN)/python -m pytest -m chaos --timeout 3600
+
+sbom: setup  ## Write sbom.json, a bill of materials of what is installed
+	@$(BIN)/python deploy/sbom.py $(VENV) > sbom.json
 
 lock: setup  ## Pin the newest allowed versions
 	@$(UV) pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
