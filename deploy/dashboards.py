@@ -182,6 +182,12 @@ QUALITY = (
         ),
     ),
     Graph(
+        title="Drift",
+        text="Stability index against the model's validation split; above 0.25 is an alert.",
+        unit="none",
+        queries=(("lga_last_run_drift_psi", "{{pipeline}} {{output}}"),),
+    ),
+    Graph(
         title="Mean confidence of the last runs",
         text="A tenth below the two weeks before is an alert.",
         unit="percentunit",

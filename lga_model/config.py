@@ -18,6 +18,8 @@ MAX_CHANNELS = 8192
 Variant = Literal["lga", "plain"]
 MaskReduction = Literal["sum", "mean"]
 LocalisationActivation = Literal["relu", "straight_through", "sigmoid"]
+LocalisationSource = Literal["backbone", "action"]
+Pooling = Literal["mean", "person"]
 Schedule = Literal["constant", "one_cycle", "cosine"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -67,6 +69,12 @@ class ModelConfig:
     """Last activation of the localisation branch. ``relu`` as published; it can die (an all-zero map for every
     image). ``straight_through`` computes the same and cannot: its gradient passes where the relu's is 0. ``sigmoid``
     cannot either, and keeps the heatmap below 1."""
+    localisation_source: LocalisationSource = "backbone"
+    """What the localisation branch sees: the ``backbone``'s features, as published, or those of the ``action`` branch
+    (F_cls), so that the mask loss reaches the very map that the classifier pools."""
+    pooling: Pooling = "mean"
+    """How the action branch pools F_cls: the ``mean`` over the cells, as published, or weighted by where the heatmap
+    sees the ``person``. Without a heatmap there is only the mean."""
     output_stride: int = 32
     """Pixels of the input for one cell of the feature map: 448 / 32 = 14 in the paper."""
     action_channels: int = 1024

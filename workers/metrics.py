@@ -141,6 +141,7 @@ _FINAL_STATE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("images_per_second", "Speed of the last run.", ()),
     ("confidence_mean", "Mean probability of the labels of the last tagging.", ()),
     ("focus_mean", "Mean focus of the last tagging.", ()),
+    ("drift_psi", "Population stability index of the last tagging against the validation split.", ("output",)),
     ("model_created_timestamp_seconds", "When the model of the last tagging was published.", ()),
     ("map", "Validation mAP of the last training's best epoch.", ()),
     ("parity_top1_agreement", "Share of photographs on which the last compiled engine and its model agree.", ()),

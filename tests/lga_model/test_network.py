@@ -80,6 +80,53 @@ def test_plain_pools_the_features_of_the_backbone():
         assert features.shape == network(image).features_BKHW.shape
 
 
+@pytest.mark.parametrize(("source", "reached"), [("backbone", False), ("action", True)])
+def test_the_mask_loss_reaches_the_map_that_is_pooled_when_the_branch_stands_on_it(source, reached):
+    """
+    As published both branches stand side by side on the backbone, and the added convolution learns of actions alone.
+    """
+    network = build_network(config(localisation_source=source))
+    network(photographs()).heatmap_BHW.sum().backward()
+
+    assert reached == (network.action.conv[0].weight.grad is not None)
+    assert any(parameter.grad is not None for parameter in network.backbone_parameters())
+
+
+def test_pooling_by_person_is_the_mean_weighted_by_the_heatmap():
+    """
+    The logits of F_cls that counts eleven times where somebody is for sure (1 + 0.1) against where nobody is (0.1).
+    """
+    network = build_network(config(pooling="person", output_stride=16)).eval()
+    heatmap = torch.zeros(2, 6, 6)
+    heatmap[:, 1:3, 4:] = torch.tensor([[1.0, 0.5], [3.0, 0.0]])
+    network.localisation = torch.nn.Module()
+    network.localisation.forward = lambda _: heatmap
+    features = torch.rand(2, network.backbone.channels, 6, 6)
+    with torch.no_grad():
+        said = network.recognise(features)
+        action_features = network.action.conv(features)
+        weight = (heatmap.clamp(max=1) + 0.1)[:, None]
+        pooled = (action_features * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))
+
+    torch.testing.assert_close(said.logits_BA, network.action.classifier(pooled))
+    torch.testing.assert_close(said.logits_BA, said.cam_BAHW.mean(dim=(2, 3)) + network.action.classifier.bias)
+
+
+@pytest.mark.parametrize("everywhere", [0.0, 0.7])
+def test_pooling_by_person_is_the_mean_where_the_heatmap_tells_nothing(everywhere):
+    """
+    A dead heatmap, or one that sees a person in every cell, leaves the published pool.
+    """
+    network = build_network(config(pooling="person")).eval()
+    features = torch.rand(2, network.backbone.channels, 3, 3)
+    network.localisation = torch.nn.Module()
+    network.localisation.forward = lambda _: torch.full((2, 3, 3), everywhere)
+    with torch.no_grad():
+        pooled = network.action.conv(features).mean(dim=(2, 3))
+
+        torch.testing.assert_close(network.recognise(features).logits_BA, network.action.classifier(pooled))
+
+
 def test_the_normalisation_is_that_of_the_config():
     """
     (x / 255 - mean) / std for each channel, before the backbone sees the image.

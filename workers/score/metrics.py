@@ -8,11 +8,12 @@ from datetime import datetime
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from lga_model.drift import Distribution, drift
 from workers.engines import EngineRecord
 from workers.metrics import JobMetrics
+from workers.runs.plan import Plan
+from workers.runs.record import RunRecord
 from workers.score.commit import Committed
-from workers.score.plan import Plan
-from workers.score.record import RunRecord
 from workers.storage import REQUESTS
 from workers.tags import REASONS
 
@@ -25,6 +26,8 @@ class ScoreMetrics(JobMetrics):
 
     def __init__(self) -> None:
         super().__init__()
+        self._reference: Distribution | None = None
+        self._seen = Distribution()
         self._images = Counter("lga_score_images", "Objects scored.", ["status"], registry=self.registry)
         self._failures = Counter("lga_score_failures", "Objects that failed.", ["reason"], registry=self.registry)
         self._shards = Counter("lga_score_shards_committed", "Shards written.", registry=self.registry)
@@ -43,6 +46,10 @@ class ScoreMetrics(JobMetrics):
         self._focus = Histogram(
             "lga_score_focus", "Share of the evidence that lies on the person.", buckets=_SHARES, registry=self.registry
         )
+        self._drift = Gauge(
+            "lga_score_drift_psi", "Population stability index against the model's validation photographs.", ["output"],
+            registry=self.registry,
+        )  # fmt: skip
         self._labels = Counter(
             "lga_score_labels", "Objects by label; the labels are the model's classes.", ["label"],
             registry=self.registry,
@@ -58,6 +65,10 @@ class ScoreMetrics(JobMetrics):
         self._model_created = Gauge(
             "lga_score_model_created_timestamp_seconds", "When the model was published.", registry=self.registry
         )
+        self._price = Gauge(
+            "lga_score_price_per_hour", "What an hour of the machines costs (--price-per-hour); 0 when nobody said.",
+            registry=self.registry,
+        )  # fmt: skip
         self._remaining.set(math.nan)
         self.registry.register(REQUESTS)
         self._begun: tuple[float, int] | None = None
@@ -69,12 +80,20 @@ class ScoreMetrics(JobMetrics):
         for stage in _STAGES:
             self._stages.labels(stage)
 
+    def expect(self, reference: Distribution | None) -> None:
+        """Say what the model said about its validation photographs; without it there is no drift."""
+        self._reference = reference
+
     def show_engine(self, engine: EngineRecord, *, engines: int, device: str, batch_size: int) -> None:
         """Say what scores."""
         self._engines.labels(device).set(engines)
         self._batch_size.set(batch_size)
         for label in engine.classes:
             self._labels.labels(label)
+
+    def show_price(self, price_per_hour: float | None) -> None:
+        """Say what the machines cost."""
+        self._price.set(price_per_hour or 0)
 
     def show_model_created(self, created: datetime) -> None:
         """Say how old the model is."""
@@ -121,17 +140,28 @@ class ScoreMetrics(JobMetrics):
         self._shards.inc()
         self._bytes.inc(committed.work.read_bytes)
         self._written.inc(committed.size_bytes)
-        # What the driver asked for itself is counted already; these were made by the fetching tasks.
-        REQUESTS.labels("get", "answered").inc(committed.work.requests - committed.work.throttled)
-        REQUESTS.labels("get", "throttled").inc(committed.work.throttled)
+        # What the driver asked for itself is counted already; these objects the fetching tasks asked for.
+        unanswered = committed.reasons.get("throttled", 0) + committed.reasons.get("timeout", 0)
+        REQUESTS.labels("get", "answered").inc(committed.rows - unanswered)
+        REQUESTS.labels("get", "throttled").inc(unanswered)
+        for label, objects in committed.labels.items():
+            self._labels.labels(label).inc(objects)
         for stage in _STAGES:
             self._stages.labels(stage).inc(getattr(committed.work, f"{stage}_s"))
         for confidence in committed.confidence:
             self._confidence.observe(confidence)
         for focus in committed.focus:
             self._focus.observe(focus)
-        for label, objects in committed.labels.items():
-            self._labels.labels(label).inc(objects)
+        if self._reference is not None:
+            self._show_drift(self._reference, Distribution.of(committed.confidence, committed.focus, ()))
+
+    def _show_drift(self, reference: Distribution, shard: Distribution) -> None:
+        self._seen += shard
+        found = drift(reference, self._seen)
+        for output, index in (("confidence", found.confidence), ("focus", found.focus)):
+            if index is not None:
+                self._drift.labels(output).set(index)
+                self.last_run.set("drift_psi", index, output)
 
 
 def _mean(histogram: Histogram) -> float | None:

@@ -12,22 +12,28 @@ from lga_model.images import ImageLimits
 from workers.engines import EngineRecord
 from workers.logs import get_log
 from workers.progress import ProgressBar
+from workers.runs.plan import Plan
+from workers.runs.quality import QualityTally, validation_distribution
+from workers.runs.record import RunRecord
 from workers.score.attempt import Parts
 from workers.score.commit import Committer
+from workers.score.failures import FailureLimits, FailureWatch
 from workers.score.fetch import FetchOptions
+from workers.score.guard import Guard
 from workers.score.inventory import Source
+from workers.score.lease import Held
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline, cluster_resources
-from workers.score.plan import Plan
-from workers.score.predict import OpenEngine
-from workers.score.record import RunRecord
+from workers.score.predict import OpenEngine, RegisteredEngine
+from workers.score.rates import measure_rates
 from workers.settings import ScoreSettings
 from workers.storage import Store
 from workers.tags import Lineage, TagForm, tag_schema
 
 _RECORDED = {
     "include", "exclude", "limit", "engine", "scores", "shard_rows", "batch_size", "engines", "fetch_concurrency",
-    "image_timeout_s", "max_object_bytes", "max_image_pixels", "max_failure_rate", "model", "registry", "output",
+    "image_timeout_s", "max_object_bytes", "max_image_pixels", "max_failure_rate", "max_reason_rate", "if_running",
+    "lease_s", "model", "registry", "output",
 }  # fmt: skip
 """Settings that go into ``run.json``. None of them can hold a secret."""
 
@@ -40,27 +46,38 @@ def assembled(
     plan: Plan,
     engine: EngineRecord,
     opener: OpenEngine,
+    lease: Held,
     metrics: ScoreMetrics,
 ) -> Iterator[Parts]:
     """The parts of an attempt on the cluster that this process is connected to."""
+    reference = validation_distribution(opener.version.uri) if isinstance(opener, RegisteredEngine) else None
+    metrics.expect(reference)
+    log = get_log(run_id=plan.run_id)
+    options = FetchOptions(
+        size_px=engine.size_px,
+        limits=ImageLimits(max_bytes=settings.max_object_bytes, max_pixels=settings.max_image_pixels),
+        batch_size=settings.batch_size,
+        concurrency=settings.fetch_concurrency,
+        timeout_s=settings.image_timeout_s,
+    )
+    form = tag_form(settings, engine)
+    lineage = Lineage(model=engine.model, version=engine.version, engine=engine.fingerprint, run_id=plan.run_id)
+    gpus = cluster_resources(settings.engines).engine_gpus
+    rates = measure_rates(source.store, output, plan, options, (opener, form, lineage), gpus=gpus, log=log)
     pipeline = Pipeline(
         source=source.store,
         output=output,
         plan=plan,
-        options=FetchOptions(
-            size_px=engine.size_px,
-            limits=ImageLimits(max_bytes=settings.max_object_bytes, max_pixels=settings.max_image_pixels),
-            batch_size=settings.batch_size,
-            concurrency=settings.fetch_concurrency,
-            timeout_s=settings.image_timeout_s,
-        ),
+        options=options,
         opener=opener,
-        form=tag_form(settings, engine),
-        lineage=Lineage(model=engine.model, version=engine.version, engine=engine.fingerprint, run_id=plan.run_id),
-        resources=cluster_resources(settings.engines),
+        form=form,
+        lineage=lineage,
+        resources=cluster_resources(settings.engines, rates),
+        rates=rates,
     )
     resources = pipeline.resources
     metrics.show_run(plan.run_id, f"{engine.model}:{engine.version}")
+    metrics.show_price(settings.price_per_hour)
     metrics.show_engine(
         engine,
         engines=resources.engines,
@@ -72,8 +89,23 @@ def assembled(
         contextlib.closing(committer),
         ProgressBar("scoring", plan.rows, shown=settings.progress) as bar,
     ):
-        log = get_log(run_id=plan.run_id)
-        yield Parts(pipeline=pipeline, committer=committer, metrics=metrics, bar=bar, log=log)
+        yield Parts(
+            pipeline=pipeline,
+            committer=committer,
+            metrics=metrics,
+            bar=bar,
+            log=log,
+            guard=Guard(lease=lease, failures=FailureWatch(failure_limits(settings), plan.rows)),
+            quality=QualityTally(source.prefix, reference),
+        )
+
+
+def failure_limits(settings: ScoreSettings) -> FailureLimits:
+    """How much may fail."""
+    return FailureLimits(
+        overall=settings.max_failure_rate,
+        by_reason=settings.max_reason_rate,
+    )
 
 
 def tag_form(settings: ScoreSettings, engine: EngineRecord) -> TagForm:

@@ -38,6 +38,8 @@ class Outputs:
     """``[N, 0, 0]`` without a localisation branch."""
     mask_NHW: NDArray[np.float32]
     has_boxes_N: NDArray[np.bool_]
+    index_N: NDArray[np.int64]
+    """Number of each image in the split, ascending."""
 
     @property
     def people(self) -> Outputs:
@@ -59,8 +61,8 @@ class Outputs:
 
     @property
     def person_peak_N(self) -> NDArray[np.float32] | None:
-        """Maximum of each heatmap, None without heatmaps."""
-        return self.heatmap_NHW.max(axis=(1, 2)) if self.has_heatmap else None
+        """Maximum of each heatmap, at most 1 as engines and tags have it; None without heatmaps."""
+        return self.heatmap_NHW.max(axis=(1, 2)).clip(max=1) if self.has_heatmap else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +94,13 @@ def validate(network: LGANet, batches: Iterable[Batch], precision: Arithmetic, d
 
 
 def joined(parts: Sequence[Outputs]) -> Outputs:
-    """The outputs of several batches or workers as one."""
+    """The outputs of several batches or workers as one, in the order of the split."""
+    order_N = np.argsort(np.concatenate([part.index_N for part in parts]), kind="stable")
     return Outputs(
-        **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Outputs)}
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])[order_N]
+            for field in fields(Outputs)
+        }
     )
 
 
@@ -140,4 +146,5 @@ def _outputs(prediction: Prediction, batch: Batch) -> Outputs:
         heatmap_NHW=(empty if heatmap_BHW is None else heatmap_BHW.float().cpu()).numpy(),
         mask_NHW=batch.mask_BHW.cpu().numpy(),
         has_boxes_N=batch.has_boxes_B.cpu().numpy(),
+        index_N=batch.index_B.numpy(),
     )

@@ -82,7 +82,7 @@ def test_an_epoch_and_a_restart_are_logged(capsys):
     """
     configure_logs("console", "info")
     mailbox, reader = Mailbox(), watch(TrainMetrics())
-    mailbox.start(0)
+    mailbox.start(0, 0)
     mailbox.epoch(FIGURES)
     reader.read(mailbox.collect())
     before = capsys.readouterr().err
@@ -91,7 +91,7 @@ def test_an_epoch_and_a_restart_are_logged(capsys):
     assert "images_per_s=12.35" in before
     assert "workers_restarted" not in before
 
-    mailbox.start(2)
+    mailbox.start(2, 16)
     reader.read(mailbox.collect())
 
     assert "train.workers_restarted" in capsys.readouterr().err

@@ -20,6 +20,7 @@ def outputs(**changes) -> Outputs:
         "heatmap_NHW": left_NHW,
         "mask_NHW": left_NHW,
         "has_boxes_N": np.array([True, True]),
+        "index_N": np.arange(2),
     }
     return Outputs(**(fields | changes))
 
@@ -65,6 +66,13 @@ def test_images_of_nobody_are_in_no_figure():
 
     assert summarise(outputs()) == summarise(everything)
     assert [0, 0] == everything.nobody.person_peak_N.tolist()
+
+
+def test_a_peak_is_at_most_one():
+    """
+    As engines and tags cut it: a threshold above 1 would call every photograph empty.
+    """
+    assert [1, 1] == outputs(heatmap_NHW=outputs().heatmap_NHW * 3).person_peak_N.tolist()
 
 
 def test_without_a_branch_there_is_nothing_to_say():
