@@ -99,6 +99,7 @@ JOBS: dict[str, str] = {
     "tags evaluate": "query.evaluation:evaluate_tags",
     "look": "look.job:look",
     "report": "report.job:report",
+    "shadow": "score.shadow.job:shadow",
     "models list": "models.job:list_models",
     "models show": "models.job:show_model",
     "models promote": "models.job:promote_model",

@@ -155,6 +155,26 @@ def test_failures_are_listed_and_scored_again(s3, ray_local, registry, tmp_path,
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_a_candidate_is_compared_with_production(s3, ray_local, registry, tmp_path, capsys):
+    """
+    The same model twice changes nothing; what it compared is told, as a table, JSON and a page.
+    """
+    bucket = s3.bucket()
+    fill(bucket, 12)
+    page, figures = tmp_path / "shadow.html", tmp_path / "shadow.json"
+    models = ["--model", "tiny:1", "--candidate", "tiny:1", "--registry", registry]
+    written = ["--html", str(page), "--json-output", str(figures), "--price-per-hour", "3"]
+
+    assert 0 == main(["shadow", "--input", bucket, "--sample-size", "8", "--batch-size", "8", *models, *written])
+    facts = json.loads(figures.read_text())
+    assert (8, 12, 8, 0) == (
+        facts["sampled"], facts["listed"], facts["comparison"]["compared"], facts["comparison"]["flips"]
+    )  # fmt: skip
+    assert 1.0 == facts["comparison"]["heatmap_overlap"] or facts["comparison"]["heatmap_overlap"] is None
+    assert "labels that flip" in capsys.readouterr().out
+    assert "tiny:1" in page.read_text()
+
+
 def test_nothing_to_score_is_done_at_once(s3, ray_local, registry):
     """
     An empty prefix is a run of no objects, and no error.

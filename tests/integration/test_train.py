@@ -193,5 +193,9 @@ def test_what_can_be_refused_is_refused_before_ray_starts(tmp_path, manifest, ca
 
     assert 2 == main([*fixed, "--manifest", str(manifest), "--backbone", "resnet5000"])
     assert "no model 'resnet5000'" in capsys.readouterr().err
+    boxless = [json.loads(line) | {"boxes": []} for line in manifest.read_text().splitlines()]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, boxless)))
+    assert 2 == main([*fixed, "--manifest", str(tmp_path / "m.jsonl"), "--nobody-share", "0.1"])
+    assert "nothing in" in capsys.readouterr().err
     assert 2 == main([*fixed, "--manifest", str(tmp_path / "absent.jsonl")])
     assert "absent.jsonl (there is no such file)" in capsys.readouterr().err

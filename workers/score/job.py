@@ -56,4 +56,4 @@ def score_with(
     settings: ScoreSettings, engine: EngineRecord, opener: OpenEngine, metrics: ScoreMetrics | None = None
 ) -> RunRecord:
     """Do the run with a chosen engine, inside a Ray session; returns its finished record."""
-    return finish_work(settings, work_of(settings, engine), engine, opener, metrics or ScoreMetrics())
+    return finish_work(settings, work_of(settings, engine), engine, opener, metrics)

@@ -63,7 +63,7 @@ def finish_work(
     work: Work,
     engine: EngineRecord,
     opener: OpenEngine,
-    metrics: ScoreMetrics,
+    metrics: ScoreMetrics | None = None,
 ) -> RunRecord:
     """Bring a piece of work to its end, or watch another attempt do it; returns the run's finished record.
 
@@ -92,5 +92,5 @@ def finish_work(
         log.info("score.run_planned", listed=plan.listed, skipped=plan.skipped, shards=plan.num_shards)
         if plan.listed == 0:
             log.warning("score.input_empty", input=work.source.uri, advice="check --input, --include and --exclude")
-        with assembled(settings, work.source, output, plan, engine, opener, lease, metrics) as parts:
+        with assembled(settings, work.source, output, plan, engine, opener, lease, metrics or ScoreMetrics()) as parts:
             return finish_run(parts, before or new_record(settings, work.source, plan, engine))

@@ -33,6 +33,7 @@ from workers.settings.reading import known_settings, read_settings, settings_of_
 from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
+from workers.settings.shadow import ShadowSettings
 from workers.settings.shared import CommandSettings, MetricsSettings
 from workers.settings.submit import SubmitSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
@@ -63,6 +64,7 @@ __all__ = [
     "RunsRetrySettings",
     "RunsShowSettings",
     "ScoreSettings",
+    "ShadowSettings",
     "SubmitSettings",
     "TagsEvaluateSettings",
     "TagsExportSettings",

@@ -24,6 +24,7 @@ from workers.settings.prepare import (
 from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
+from workers.settings.shadow import ShadowSettings
 from workers.settings.shared import CommandSettings
 from workers.settings.submit import SubmitSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
@@ -49,6 +50,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "tags evaluate": TagsEvaluateSettings,
     "look": LookSettings,
     "report": ReportSettings,
+    "shadow": ShadowSettings,
     "models list": ModelsListSettings,
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,
