@@ -92,7 +92,7 @@ def test_every_file_and_target_that_is_named_is_there(page):
 
     assert [] == [link for link in links if link and not (page.parent / link).exists()]
     assert set() == targets - known
-    assert [] == [path.name for path in ROOT.glob("docs/*.png") if path.stat().st_size > 300_000]
+    assert [] == [path.name for path in ROOT.glob("docs/*.[jp][pn]g") if path.stat().st_size > 300_000]
 
 
 def test_the_settings_reference_is_up_to_date():

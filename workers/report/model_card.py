@@ -26,8 +26,8 @@ def model_card(files: ModelFiles) -> Markup:
         element(
             "p",
             f"Labels whole photographs with one of {len(files.classes)} actions, says how sure it is, and where it "
-            "looked. Made for tagging large archives: labels with the verdict “accept” may be used unseen at the "
-            "precision below, the others are for a person to look at.",
+            "looked. Made for tagging large archives: on photographs like those of the validation, labels with the "
+            "verdict “accept” may be used unseen at the precision below; the others are for a person to look at.",
         ),
         element("p", "The actions: ", element("bdi", ", ".join(files.classes) or show.NOTHING), class_="note"),
         element("h3", "What it learnt from"),

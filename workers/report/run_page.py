@@ -83,7 +83,11 @@ def _summary(record: Document, tags: RunFacts) -> Markup:
                 ),
                 ("tagged", show.count(tags.ok), show.percent(tags.ok / scored) + " of the scored" if scored else ""),
                 ("failed", show.count(tags.failed), _reasons(tags)),
-                ("accepted", show.percent(accepted / tags.ok if tags.ok else None), "sure enough to use unseen"),
+                (
+                    "accepted",
+                    show.percent(accepted / tags.ok if tags.ok else None),
+                    "by the threshold fitted on validation",
+                ),
                 ("images/s", show.number(last.get("images_per_s"), 1), _limit(last)),
             )
         ),
