@@ -1,10 +1,16 @@
-"""How sure a difference between two models is: the paired bootstrap over the images that both have seen.
+"""How sure a figure of a model, or a difference between two models, is: the bootstrap over the images.
+
+Efron and Tibshirani 1993: draw as many images as there are, with replacement, compute the figure again, and take the
+middle share of what comes out, moved so that its mean is the figure itself. An AP needs that: a resample holds some
+images twice, and a hit that counts twice at one rank makes every resampled AP a little too good. Of two models both
+are computed from the same draw.
 
 Shape suffixes: N = images, A = action classes, R = resamples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +20,9 @@ from lga_model.metrics import average_precision
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
+
+_DRAWN_AT_ONCE = 4_000_000
+"""Images drawn at once, over all resamples: 32 MB, and a few times that for what is computed of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,30 +75,78 @@ def precision_difference(
             f"scores {list(scores_NA.shape)}, reference {list(reference_NA.shape)} and actions "
             f"{list(action_N.shape)} are not of the same images and classes"
         )
-    counts_RN = _draws(action_N, resamples, seed)
-    difference_RA = np.empty((resamples, scores_NA.shape[1]))
-    estimate_A = np.empty(scores_NA.shape[1])
-    for index in range(scores_NA.shape[1]):
-        positives_N = action_N == index
-        difference_RA[:, index] = _resampled(scores_NA[:, index], positives_N, counts_RN) - _resampled(
-            reference_NA[:, index], positives_N, counts_RN
-        )
-        estimate_A[index] = average_precision(scores_NA[:, index], positives_N) - average_precision(
-            reference_NA[:, index], positives_N
-        )
-    known_A = ~np.isnan(estimate_A)
-    nothing = np.full(resamples, np.nan)
-    return PrecisionDifference(
-        mean=_interval(
-            float(estimate_A[known_A].mean()) if known_A.any() else float("nan"),
-            difference_RA[:, known_A].mean(axis=1) if known_A.any() else nothing,
-            confidence,
-        ),
-        of_class=tuple(
-            _interval(float(estimate), difference_R, confidence)
-            for estimate, difference_R in zip(estimate_A, difference_RA.T, strict=True)
-        ),
+    estimate_A = _class_precision(scores_NA, action_N) - _class_precision(reference_NA, action_N)
+    difference_RA = np.concatenate(
+        [
+            _resampled_classes(scores_NA, action_N, counts_RN) - _resampled_classes(reference_NA, action_N, counts_RN)
+            for counts_RN in _portions(action_N, resamples, seed)
+        ]
     )
+    mean, of_class = _summary(estimate_A, difference_RA, confidence)
+    return PrecisionDifference(mean=mean, of_class=of_class)
+
+
+def precision_intervals(
+    scores_NA: Floats, action_N: Ints, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> tuple[Interval, tuple[Interval, ...]]:
+    """Bootstrap mAP and the AP of each class of one model; arguments as for ``precision_difference``.
+
+    Raises:
+        ValueError: If a score is NaN.
+    """
+    sampled_RA = np.concatenate(
+        [_resampled_classes(scores_NA, action_N, counts_RN) for counts_RN in _portions(action_N, resamples, seed)]
+    )
+    return _summary(_class_precision(scores_NA, action_N), sampled_RA, confidence)
+
+
+def mean_interval(values_N: Floats, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
+    """Bootstrap the mean of one value for each image, or of the difference of two models on each image.
+
+    Args:
+        values_N: NaN where an image has no such value; those are left out.
+        confidence: Of the interval, in (0, 1).
+        resamples: More give steadier ends.
+        seed: The same seed gives the same interval.
+    """
+    known_N = np.asarray(values_N, np.float64)[~np.isnan(values_N)]
+    if not len(known_N):
+        return Interval(estimate=np.nan, low=np.nan, high=np.nan, confidence=confidence)
+    random = np.random.default_rng(seed)
+    means_R = np.array([known_N[random.integers(0, len(known_N), len(known_N))].mean() for _ in range(resamples)])
+    return _interval(float(known_N.mean()), means_R, confidence)
+
+
+def _class_precision(scores_NA: Floats, action_N: Ints) -> NDArray[np.float64]:
+    return np.array([average_precision(scores_N, action_N == index) for index, scores_N in enumerate(scores_NA.T)])
+
+
+def _resampled_classes(scores_NA: Floats, action_N: Ints, counts_RN: NDArray[np.int64]) -> NDArray[np.float64]:
+    """AP of each class in every resample, ``[R, A]``; NaN for a class without images."""
+    return np.stack(
+        [_resampled(scores_N, action_N == index, counts_RN) for index, scores_N in enumerate(scores_NA.T)], axis=1
+    )
+
+
+def _summary(
+    estimate_A: NDArray[np.float64], sampled_RA: NDArray[np.float64], confidence: float
+) -> tuple[Interval, tuple[Interval, ...]]:
+    """The interval of the mean over the classes that have images, and of each class."""
+    known_A = ~np.isnan(estimate_A)
+    of_class = tuple(
+        _interval(float(estimate), sampled_R, confidence)
+        for estimate, sampled_R in zip(estimate_A, sampled_RA.T, strict=True)
+    )
+    if not known_A.any():
+        return Interval(estimate=np.nan, low=np.nan, high=np.nan, confidence=confidence), of_class
+    return _interval(float(estimate_A[known_A].mean()), sampled_RA[:, known_A].mean(axis=1), confidence), of_class
+
+
+def _portions(action_N: Ints, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """All draws, as many at once as memory should hold."""
+    at_once = max(1, _DRAWN_AT_ONCE // max(1, len(action_N)))
+    for portion, start in enumerate(range(0, resamples, at_once)):
+        yield _draws(action_N, min(at_once, resamples - start), seed + portion)
 
 
 def _draws(action_N: Ints, resamples: int, seed: int) -> NDArray[np.int64]:
@@ -118,7 +175,7 @@ def _resampled(scores_N: Floats, positives_N: NDArray[np.bool_], counts_RN: NDAr
     return average_R
 
 
-def _interval(estimate: float, difference_R: NDArray[np.float64], confidence: float) -> Interval:
+def _interval(estimate: float, sampled_R: NDArray[np.float64], confidence: float) -> Interval:
     tail = (1 - confidence) / 2
-    low, high = np.quantile(difference_R, (tail, 1 - tail))
+    low, high = np.quantile(sampled_R, (tail, 1 - tail)) - sampled_R.mean() + estimate
     return Interval(estimate=estimate, low=float(low), high=float(high), confidence=confidence)

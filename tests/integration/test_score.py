@@ -99,12 +99,14 @@ def run_records(output: Store) -> list[dict]:
 
 def command(source: str, output: str, registry: str, *more: str) -> list[str]:
     where = ["--input", source, "--output", output, "--registry", registry, "--model", "tiny:1"]
-    return ["score", *where, "--batch-size", "8", *more]
+    return ["score", *where, "--batch-size", "8", "--lease-s", "2", *more]
 
 
 def score_here(source: str, output: str, registry: str, **settings) -> dict:
     """A run inside this process's Ray; returns its record."""
-    asked = ScoreSettings(input=source, output=output, registry=registry, model="tiny:1", batch_size=8, **settings)
+    asked = ScoreSettings(
+        input=source, output=output, registry=registry, model="tiny:1", batch_size=8, lease_s=2, **settings
+    )
     candidates = find_candidates(registry, "tiny:1")
     engine = choose_engine(candidates, "best")
     opener = RegisteredEngine(registry=registry, version=candidates.version, record=engine, threads=1)
@@ -160,6 +162,41 @@ def test_a_bucket_becomes_tags(s3, ray_local, registry, capsys):
     assert {"photos/0007.jpg", "photos/new.jpg"} == {
         row["key"] for row in rows(output, second["run_id"]) if row["status"] == "ok"
     }
+
+
+def test_failures_are_listed_and_scored_again(s3, ray_local, registry, tmp_path, capsys):
+    """
+    What could not be scored is listed, exported, and scored again by its reason, with other limits; then it is in
+    quarantine no longer. The same engine, a run of its own, a balanced account. A dry run tells what there is to do.
+    """
+    bucket, output = s3.bucket(), s3.bucket()
+    store = fill(bucket, 2)
+    store.put("photos/big.jpg", photograph(7) + b" " * 60_000)
+    store.put("photos/text.jpg", b"hello")
+    asked = command(bucket, output, registry, "--max-object-bytes", "50000")
+    assert 0 == main([*asked, "--dry-run", "--price-per-hour", "2"])
+    assert "4 objects" in capsys.readouterr().out
+    assert [] == list(open_store(output).list())
+    assert 0 == main(asked)
+
+    def quarantined() -> dict[str, str]:
+        capsys.readouterr()
+        assert 0 == main(["runs", "quarantine", "--output", output, "--format", "json"])
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return {row["key"]: row["reason"] for row in rows}
+
+    assert {"photos/big.jpg": "too_large", "photos/text.jpg": "not_an_image"} == quarantined()
+    exported = str(tmp_path / "bad.parquet")
+    assert 0 == main(["runs", "quarantine", "--output", output, "--export", exported, "--reason", "too_large"])
+    assert ["photos/big.jpg"] == pq.read_table(exported)["key"].to_pylist()
+    retry = ["runs", "retry", "--output", output, "--reason", "too_large"]
+    assert 0 == main([*retry, "--max-object-bytes", "100000"])
+    assert {"photos/text.jpg": "not_an_image"} == quarantined()
+    *_, newest = sorted(run_records(open_store(output)), key=lambda record: record["started_at"])
+    assert (1, 1, 0) == tuple(newest["account"][part] for part in ("listed", "ok", "failed"))
+    assert [1] == list(newest["quality"]["distribution"]["classes"].values())
+    assert 0 == main(retry)
+    assert "nothing to do" in capsys.readouterr().out
 
 
 def test_nothing_to_score_is_done_at_once(s3, ray_local, registry):

@@ -167,16 +167,43 @@ def test_nobody_comes_before_confidence():
 
 def test_nearly_every_person_passes_the_peak_threshold():
     """
-    All but the faintest 2 % of the validation images with people; those without people do not count.
+    Of 500 the 10th faintest, floor(501 * 2 %): one more photograph fails in 10 of 501 cases. NaN does not count.
     """
     logits, labels = photographs(0, 1000)
     peaks = np.random.default_rng(0).random(1000)
     peaks[:500] = np.nan
     fitted = fit_calibration(logits, labels, peaks)
 
-    assert 10 == (peaks[500:] < fitted.person_peak_min).sum()
+    assert np.sort(peaks[500:])[9] == fitted.person_peak_min
     assert fit_calibration(logits, labels).person_peak_min is None
     assert fit_calibration(logits, labels, np.full(1000, np.nan)).person_peak_min is None
+
+
+def test_images_of_nobody_choose_the_threshold_that_tells_best():
+    """
+    Of the thresholds that 2 % of the people may fail, the one between the two kinds: it loses one person of 200 and not
+    three, for the same 60 images of nobody.
+    """
+    logits, labels = photographs(0, 200)
+    people = np.concatenate([[0.1], np.linspace(0.5, 1, 199)])
+    nobody = np.concatenate([np.linspace(0, 0.4, 60), [0.9] * 40])
+    fitted = fit_calibration(logits, labels, people, nobody)
+
+    assert people[1] == fitted.person_peak_min
+    assert people[3] == fit_calibration(logits, labels, people).person_peak_min
+    assert 60 == (fitted.verdict(np.full(100, 0.99), nobody) == "no_person").sum()
+
+
+def test_a_new_photograph_with_people_seldom_fails():
+    """
+    At most 2 % of other photographs, over many small calibrations, whatever the images of nobody look like.
+    """
+    random, missed = np.random.default_rng(0), []
+    for _ in range(200):
+        fitted = fit_calibration(*photographs(0, 120), random.random(120), random.random(30))
+        missed.append((random.random(500) < fitted.person_peak_min).mean())
+
+    assert np.mean(missed) < 0.022
 
 
 def test_without_calibration_nothing_is_promised():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -21,8 +23,10 @@ from lga_model.network import build_network
 from workers.compile.build import Source, build_engine, load_source, write_record
 from workers.engines import EngineRecord, Parity
 from workers.registry import Version
+from workers.tags import ShardName, TagForm, tag_schema, write_shard
 
 ACTIONS = ("climbing", "cooking", "running")
+SCORED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SPLITS = ("train", "val", "val", "test", "test", "test")
 PROVEN = Parity(
     images=4,
@@ -109,6 +113,13 @@ def onnxruntime_engine(tmp_path_factory, tiny_source) -> Path:
     return proven_engine(tiny_source, "onnxruntime", tmp_path_factory.mktemp("engine"))
 
 
+@pytest.fixture(scope="session")
+def openvino_engine(tmp_path_factory, tiny_source) -> Path:
+    """A folder with a good engine of that model on OpenVINO. Not to be changed."""
+    pytest.importorskip("openvino", reason="needs the extra [openvino]")
+    return proven_engine(tiny_source, "openvino", tmp_path_factory.mktemp("engine"))
+
+
 @pytest.fixture
 def torch_engine(tmp_path, tiny_source) -> Path:
     """A folder with a good engine of that model on PyTorch, made in a moment; change it at will."""
@@ -129,3 +140,27 @@ def own_cache(tmp_path, monkeypatch) -> Path:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     return tmp_path / "temporary"
+
+
+@pytest.fixture
+def put_shard() -> Callable[..., None]:
+    """Writes a shard of good rows, all with the label of the first class."""
+
+    def put(output, run_id: str, keys: list[str], scored_at=SCORED_AT, classes=("dark", "bright"), index=0) -> None:
+        schema = tag_schema(TagForm(classes=classes, heatmap_hw=(1, len(classes))))
+        rows = [
+            {
+                "key": key,
+                "status": "ok",
+                "label": classes[0],
+                "scores": [0.5] * len(classes),
+                "heatmap": [255] * len(classes),
+                "top_labels": list(classes),
+                "run_id": run_id,
+                "scored_at": scored_at,
+            }
+            for key in keys
+        ]
+        write_shard(output, ShardName(run_id=run_id, index=index), pa.Table.from_pylist(rows, schema))
+
+    return put

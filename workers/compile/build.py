@@ -11,10 +11,10 @@ from lga_model.checkpoint import WEIGHTS_FILE, ModelRecord
 from lga_model.export import InferenceGraph, export_onnx
 from workers.engines import ENGINE_FILE, EngineError, EngineRecord, Target, backend
 from workers.engines import RECORD_FILE as ENGINE_RECORD_FILE
-from workers.engines.record import EnginePrecision
 from workers.engines.signature import signature
 from workers.engines.torch import load_graph
 from workers.registry import Version
+from workers.settings.shared import EnginePrecision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,9 @@ def build_engine(source: Source, target: Target, precision: EnginePrecision, fol
     """Write ``engine.bin`` and an ``engine.json`` without proof into a folder.
 
     Raises:
-        EngineError: If the runtime is not installed.
+        EngineError: If the runtime is not installed, or this machine cannot compute in the precision.
     """
+    backend_version = _backend_version(target, precision)
     weights = (source.bundle / WEIGHTS_FILE).read_bytes()
     onnx = None if target == "torch" else _onnx(source.graph)
     engine = weights if onnx is None else onnx
@@ -55,7 +56,7 @@ def build_engine(source: Source, target: Target, precision: EnginePrecision, fol
         version=source.version.number,
         target=target,
         precision=precision,
-        backend_version=_backend_version(target),
+        backend_version=backend_version,
         inputs=inputs,
         outputs=outputs,
         engine_sha256=hashlib.sha256(engine).hexdigest(),
@@ -83,8 +84,14 @@ def _onnx(graph: InferenceGraph) -> bytes:
         return path.read_bytes()
 
 
-def _backend_version(target: Target) -> str:
+def _backend_version(target: Target, precision: EnginePrecision) -> str:
     try:
-        return str(backend(target).version())
+        runtime = backend(target)
     except ImportError as error:
         raise EngineError(f"{target} is not installed here ({error}); compile on a machine that has it") from error
+    if precision not in (able := runtime.precisions()):
+        raise EngineError(
+            f"{target} computes in {', '.join(able)} on this machine, and not in {precision}: "
+            "choose one of those, or compile on a machine that can"
+        )
+    return str(runtime.version())

@@ -13,7 +13,7 @@ from workers.runtime import ray_session
 from workers.storage import open_store
 
 PACKAGES = ("torch", "torchvision", "timm", "ray", "onnxruntime", "onnx", "pyarrow", "boto3", "simplejpeg")
-ENGINE_PACKAGES = {"onnxruntime": "onnxruntime", "torch": "torch"}
+ENGINE_PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "torch": "torch"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,13 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lga_model.images import PREPROCESSING
+from workers.engines.output import EngineOutput
 from workers.engines.record import (
     ENGINE_FILE,
     RECORD_FILE,
@@ -26,18 +27,20 @@ from workers.engines.record import (
     EngineRecord,
     Gpu,
     Parity,
-    Target,
     TensorSpec,
 )
 from workers.errors import SettingsError
+from workers.settings.shared import EnginePrecision, Target
 
 __all__ = [
     "ENGINE_FILE",
     "FASTEST_FIRST",
+    "LIGHTEST_FIRST",
     "RECORD_FILE",
     "Engine",
     "EngineError",
     "EngineOutput",
+    "EnginePrecision",
     "EngineRecord",
     "Gpu",
     "Parity",
@@ -49,19 +52,10 @@ __all__ = [
     "unfit",
 ]
 
-FASTEST_FIRST: tuple[Target, ...] = ("onnxruntime", "torch")
+FASTEST_FIRST: tuple[Target, ...] = ("openvino", "onnxruntime", "torch")
 """Targets in the order in which ``best`` prefers them."""
-
-
-class EngineOutput(NamedTuple):
-    """What an engine says about a batch; arrays of its own, float32."""
-
-    probabilities_BA: NDArray[np.float32]
-    """Calibrated probability of every action."""
-    heatmap_BHW: NDArray[np.float32] | None
-    """Where the person is, in [0, 1]; None when the model has no localisation branch."""
-    pam_BHW: NDArray[np.float32]
-    """Predicting activation map of the likeliest action, any range."""
+LIGHTEST_FIRST: tuple[EnginePrecision, ...] = ("bf16", "fp32")
+"""Precisions in the order in which ``best`` prefers them within a target."""
 
 
 class Engine(Protocol):
@@ -124,14 +118,14 @@ def best_engine(records: Sequence[EngineRecord], wanted: str = "best") -> Engine
         SettingsError: If none fits. Says why, and the command that makes one.
     """
     asked = [record for record in records if wanted in ("best", record.target)]
-    asked.sort(key=lambda record: FASTEST_FIRST.index(record.target))
+    asked.sort(key=lambda each: (FASTEST_FIRST.index(each.target), LIGHTEST_FIRST.index(each.precision)))
     reasons = []
     for record in asked:
         reason = unfit(record)
         if reason is None:
             return record
         reasons.append(f"{record.folder}: {reason}")
-    target = FASTEST_FIRST[0] if wanted == "best" else wanted
+    target = next(filter(_is_installed, FASTEST_FIRST)) if wanted == "best" else wanted
     there_is = "; ".join(reasons) or ", ".join(record.folder for record in records) or "no engine at all"
     model = f"{records[0].model}:{records[0].version}" if records else "MODEL"
     raise SettingsError(
@@ -143,23 +137,36 @@ def best_engine(records: Sequence[EngineRecord], wanted: str = "best") -> Engine
 def unfit(record: EngineRecord) -> str | None:
     """Why this machine cannot run an engine, or None when it can."""
     try:
-        here = backend(record.target).version()
+        runtime = backend(record.target)
     except ImportError as error:
         return f"{record.target} is not installed here ({error})"
     if record.preprocessing != PREPROCESSING:
         return f"made for photographs prepared as {record.preprocessing!r}, and this release does {PREPROCESSING!r}"
+    here = runtime.version()
     if here != record.backend_version:
         return f"made for {record.target} {record.backend_version}, and this is {here}"
+    if record.precision not in (able := runtime.precisions()):
+        return f"{record.target} computes in {', '.join(able)} on this machine, and not in {record.precision}"
     return None
 
 
 def backend(target: Target) -> ModuleType:
-    """The module of a target: ``open(record, data, threads)``, ``version()``.
+    """The module of a target.
+
+    Each has ``version()``, ``precisions()``, which asks this machine, and ``open(record, data, threads)``.
 
     Raises:
         ImportError: If the runtime is not installed.
     """
     return importlib.import_module(f"workers.engines.{target.replace('-', '_')}")
+
+
+def _is_installed(target: Target) -> bool:
+    try:
+        backend(target)
+    except ImportError:
+        return False
+    return True
 
 
 def _read(path: Path) -> bytes:

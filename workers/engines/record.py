@@ -16,14 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 from lga_model.calibration import Calibration
 from lga_model.config import ModelConfig
 from workers.errors import WorkerError
+from workers.settings.shared import EnginePrecision, Target
 
 ENGINE_FILE = "engine.bin"
 RECORD_FILE = "engine.json"
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of ``engine.json``. A new optional field keeps it; a change of meaning raises it."""
 
-Target = Literal["onnxruntime", "torch"]
-EnginePrecision = Literal["fp32"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Cells = Annotated[int, Field(ge=1)]
 
@@ -72,7 +71,7 @@ class Parity(_Record):
 class EngineRecord(_Record):
     """Everything about an engine but its bytes."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     model: str
     """Name of the model in the registry."""
     version: int
@@ -117,8 +116,9 @@ class EngineRecord(_Record):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def fingerprint(self) -> str:
-        """What makes rows differ: 16 hex digits of a sha256 over engine, preprocessing and calibration."""
-        return _digest(self.engine_sha256, self.preprocessing, asdict(self.calibration))[:16]
+        """What makes rows differ: 16 hex digits of a sha256 over engine, arithmetic, preprocessing and calibration."""
+        runs_on = (self.target, self.precision)  # The same file serves two runtimes, and one in two precisions.
+        return _digest(self.engine_sha256, runs_on, self.preprocessing, asdict(self.calibration))[:16]
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -136,7 +136,7 @@ class EngineRecord(_Record):
     def rebuild(self) -> str:
         """The command that makes this engine again."""
         reference = f"{self.model}:{self.version}" if self.version else self.model
-        return f"lga compile --model {reference} --target {self.target}"
+        return f"lga compile --model {reference} --target {self.target} --precision {self.precision}"
 
     def to_json(self) -> bytes:
         """The content of ``engine.json``."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lga_model.config import ModelConfig
+from workers.engines.output import EngineOutput
 from workers.engines.record import EngineError, EngineRecord, TensorSpec
 
 
@@ -53,3 +54,13 @@ def check_images(record: EngineRecord, images_BHWC: NDArray[np.uint8]) -> None:
             f"engine {record.folder} takes uint8 [B, {record.size_px}, {record.size_px}, 3]; "
             f"got {images_BHWC.dtype} {list(images_BHWC.shape)}"
         )
+
+
+def poisoned_outputs(record: EngineRecord, images: int) -> dict[str, NDArray[np.float32]]:
+    """Arrays for a runtime to write a batch's outputs into, full of NaN: what it forgets to write is seen."""
+    return {spec.name: np.full((images, *spec.shape[1:]), np.nan, np.float32) for spec in record.outputs}  # type: ignore[arg-type]  # only the batch is free
+
+
+def as_output(found: Mapping[str, NDArray[np.float32]]) -> EngineOutput:
+    """The outputs of an engine, from arrays by name."""
+    return EngineOutput(found["probabilities"], found.get("heatmap"), found["pam"])

@@ -21,13 +21,19 @@ from lga_model.export import InferenceGraph
 from lga_model.images import PREPROCESSING
 from lga_model.network import build_network
 from workers.engines import Engine, EngineError, EngineOutput, EngineRecord
-from workers.engines.signature import check_images, check_signature, signature
+from workers.engines.signature import as_output, check_images, check_signature, signature
 from workers.errors import SettingsError
+from workers.settings.shared import EnginePrecision
 
 
 def version() -> str:
     """Version of PyTorch, without the build's suffix: the same weights serve CPU and CUDA builds."""
     return str(torch.__version__).partition("+")[0]
+
+
+def precisions() -> tuple[EnginePrecision, ...]:
+    """What it computes in: fp32 on every machine."""
+    return ("fp32",)
 
 
 def open(record: EngineRecord, data: bytes, threads: int | None) -> TorchEngine:  # noqa: A001 - engines.open
@@ -103,4 +109,4 @@ def run_graph(graph: InferenceGraph, images_BHWC: NDArray[np.uint8]) -> EngineOu
     with torch.inference_mode():
         tensors = graph(images)
     found = {name: tensor.float().cpu().numpy() for name, tensor in zip(graph.output_names, tensors, strict=True)}
-    return EngineOutput(found["probabilities"], found.get("heatmap"), found["pam"])
+    return as_output(found)

@@ -14,6 +14,7 @@ from workers.settings.compile import CompileSettings
 from workers.settings.demo import DemoSettings
 from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
+from workers.settings.look import LookSettings
 from workers.settings.models import (
     ModelsCollectSettings,
     ModelsListSettings,
@@ -21,9 +22,18 @@ from workers.settings.models import (
     ModelsRollbackSettings,
     ModelsShowSettings,
 )
-from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford40Settings
+from workers.settings.prepare import (
+    PrepareCocoSettings,
+    PrepareFoldersSettings,
+    PrepareMergeSettings,
+    PrepareMisleadingSettings,
+    PrepareMpiiSettings,
+    PrepareStanford40Settings,
+)
 from workers.settings.reading import known_settings, read_settings
-from workers.settings.runs import RunsListSettings, RunsShowSettings
+from workers.settings.report import ReportSettings
+from workers.settings.review import ReviewSettings
+from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
@@ -36,14 +46,23 @@ __all__ = [
     "DemoSettings",
     "DoctorSettings",
     "EvaluateSettings",
+    "LookSettings",
     "ModelsCollectSettings",
     "ModelsListSettings",
     "ModelsPromoteSettings",
     "ModelsRollbackSettings",
     "ModelsShowSettings",
+    "PrepareCocoSettings",
+    "PrepareFoldersSettings",
+    "PrepareMergeSettings",
     "PrepareMisleadingSettings",
+    "PrepareMpiiSettings",
     "PrepareStanford40Settings",
+    "ReportSettings",
+    "ReviewSettings",
     "RunsListSettings",
+    "RunsQuarantineSettings",
+    "RunsRetrySettings",
     "RunsShowSettings",
     "ScoreSettings",
     "TagsEvaluateSettings",

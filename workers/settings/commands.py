@@ -6,6 +6,7 @@ from workers.settings.compile import CompileSettings
 from workers.settings.demo import DemoSettings
 from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
+from workers.settings.look import LookSettings
 from workers.settings.models import (
     ModelsCollectSettings,
     ModelsListSettings,
@@ -13,8 +14,17 @@ from workers.settings.models import (
     ModelsRollbackSettings,
     ModelsShowSettings,
 )
-from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford40Settings
-from workers.settings.runs import RunsListSettings, RunsShowSettings
+from workers.settings.prepare import (
+    PrepareCocoSettings,
+    PrepareFoldersSettings,
+    PrepareMergeSettings,
+    PrepareMisleadingSettings,
+    PrepareMpiiSettings,
+    PrepareStanford40Settings,
+)
+from workers.settings.report import ReportSettings
+from workers.settings.review import ReviewSettings
+from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shared import CommandSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
@@ -23,15 +33,24 @@ from workers.settings.train import TrainSettings
 COMMANDS: dict[str, type[CommandSettings]] = {
     "demo": DemoSettings,
     "prepare stanford40": PrepareStanford40Settings,
+    "prepare mpii": PrepareMpiiSettings,
+    "prepare coco": PrepareCocoSettings,
+    "prepare folders": PrepareFoldersSettings,
     "prepare misleading": PrepareMisleadingSettings,
+    "prepare merge": PrepareMergeSettings,
+    "review": ReviewSettings,
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
     "compile": CompileSettings,
     "score": ScoreSettings,
     "runs list": RunsListSettings,
     "runs show": RunsShowSettings,
+    "runs retry": RunsRetrySettings,
+    "runs quarantine": RunsQuarantineSettings,
     "tags query": TagsQuerySettings,
     "tags evaluate": TagsEvaluateSettings,
+    "look": LookSettings,
+    "report": ReportSettings,
     "models list": ModelsListSettings,
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,

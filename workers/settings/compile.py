@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from workers.settings.shared import Count, ModelSettings, Share
+from workers.settings.shared import Count, EnginePrecision, ModelSettings, Share, Target
 
 
 class CompileSettings(ModelSettings):
     """Compile a version into an engine, prove it equal to the model, and add it to the registry."""
 
-    target: Literal["onnxruntime", "torch"] = "onnxruntime"
+    target: Target = "onnxruntime"
     """Runtime to compile for."""
-    precision: Literal["fp32"] = "fp32"
+    precision: EnginePrecision = "fp32"
     """Arithmetic of the engine."""
     manifest: str | None = None
     """Manifest whose validation images prove the engine; without it the one that the model was trained on."""

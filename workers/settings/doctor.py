@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from workers.settings.shared import RegistrySettings
+from workers.settings.shared import RegistrySettings, Target
 
 
 class DoctorSettings(RegistrySettings):
@@ -12,5 +10,5 @@ class DoctorSettings(RegistrySettings):
 
     store: str | None = None
     """URI to try: listed, written to, read back, cleaned up."""
-    target: Literal["onnxruntime", "torch"] | None = None
+    target: Target | None = None
     """Engine target that must work."""

@@ -36,8 +36,13 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Side of the square network input."""
     output_stride: Annotated[Literal[8, 16, 32], BeforeValidator(int)] = 32  # A flag arrives as text.
     """Input pixels for one cell of the feature map."""
-    localisation_activation: Literal["relu", "sigmoid"] = "relu"
-    """Last activation of the localisation branch; relu is the published one."""
+    localisation_activation: Literal["relu", "straight_through", "sigmoid"] = "relu"
+    """Last activation of the localisation branch; relu is the published one and can die, straight_through cannot."""
+    localisation_source: Literal["backbone", "action"] = "backbone"
+    """What the localisation branch sees: the backbone's features, as published, or those of the action branch."""
+    pooling: Literal["mean", "person"] = "mean"
+    """How the action branch pools: the mean over the cells, as published, or weighted by where the heatmap sees a
+    person."""
     epochs: Count | None = None
     """Passes over the training split."""
     batch_size: Count | None = None
@@ -52,6 +57,16 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Mask loss summed over the cells, as Eq. 1 is written, or averaged."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None
     """Arithmetic of forward and backward pass; `auto` takes bf16 where the hardware computes in it, else fp32."""
+    layer_decay: Annotated[float, Field(ge=0.1, le=1)] | None = None
+    """Factor of the learning rate from one layer of the backbone to the one before it."""
+    label_smoothing: Annotated[float, Field(ge=0, le=0.9)] | None = None
+    """Share of the target that is spread over all actions."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Decay of the moving average of the weights, which is then validated and published."""
+    class_balance: Share | None = None
+    """How far rare actions are shown more often: 0 as they come, 1 all actions alike."""
+    nobody_share: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    """Share of the images of an epoch in which nobody is: they teach the heatmap silence."""
     workers: Count = 1
     """Number of training workers."""
     min_workers: Count | None = None
@@ -90,6 +105,8 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Focus in the true boxes may fall by this much."""
     gate_calibration_rise: Share = 0.05
     """The calibration error may grow by this much."""
+    mlflow_tracking_uri: str | None = Field(default=None, validation_alias="mlflow_tracking_uri")
+    """Log the finished run to this MLflow server as well (MLFLOW_TRACKING_URI); needs the extra [mlflow]."""
     seed: int = 0
     """Decides initial weights, order and augmentation."""
     cache_mb: Annotated[int, Field(ge=0)] = 1024

@@ -6,13 +6,18 @@ import hashlib
 import importlib.metadata
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import lga_model
+from lga_model.activations import focus
 from lga_model.calibration import Calibration, CalibrationError, expected_calibration_error, fit_calibration
 from lga_model.checkpoint import ModelRecord, save_model
+from lga_model.drift import Distribution
 from lga_model.images import PREPROCESSING
 from lga_model.network import build_network
 from workers.errors import ClusterError, WorkerError
@@ -111,6 +116,7 @@ def write_bundle(best: Best, bundle: Path, plan: Plan, lineage: dict[str, Any]) 
     metrics = {
         "validation": _validation(summary, plan),
         "calibration": {"ece_before": summary.ece_before, "ece_after": summary.ece_after},
+        "distribution": asdict(_distribution(outputs, calibration, plan.config.classes)),
         "history": list(best.history),
     }
     _write_json(bundle / "metrics.json", metrics)
@@ -120,15 +126,26 @@ def write_bundle(best: Best, bundle: Path, plan: Plan, lineage: dict[str, Any]) 
 
 
 def _calibrate(outputs: Outputs) -> Calibration:
-    peaks = outputs.person_peak_N
+    people = outputs.people
+    peaks = people.person_peak_N
     if peaks is not None:
         # An image without boxes says nothing about whether somebody is there.
         peaks = peaks.copy()
-        peaks[~outputs.has_boxes_N] = math.nan
-    return fit_calibration(outputs.logits_NA, outputs.action_N, peaks)
+        peaks[~people.has_boxes_N] = math.nan
+    return fit_calibration(people.logits_NA, people.action_N, peaks, outputs.nobody.person_peak_N)
+
+
+def _distribution(outputs: Outputs, calibration: Calibration, classes: Sequence[str]) -> Distribution:
+    """What the model says about its validation photographs, as the tags will say it of others."""
+    probabilities_NA = calibration.probabilities(outputs.logits_NA)
+    focus_N = focus(outputs.pam_NHW, outputs.heatmap_NHW) if outputs.has_heatmap else np.array([])
+    return Distribution.of(
+        probabilities_NA.max(axis=1), focus_N, [classes[index] for index in probabilities_NA.argmax(axis=1)]
+    )
 
 
 def _calibration_error(outputs: Outputs, calibration: Calibration) -> float:
+    outputs = outputs.people
     return expected_calibration_error(calibration.probabilities(outputs.logits_NA), outputs.action_N)
 
 

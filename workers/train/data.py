@@ -19,16 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lga_model.annotations import Box
 from lga_model.augment import random_matrix, warp_image
 from lga_model.config import Augmentation
-from lga_model.images import ImageError, ImageLimits, decode_image
+from lga_model.images import ImageError, ImageLimits, Pixels, decode_image
+from lga_model.nobody import decode_window
 from lga_model.targets import human_mask
 from workers.errors import ObjectMissing, SettingsError
 from workers.storage import read_uri
 from workers.train.dataset import Sample
-
-Pixels = NDArray[np.uint8]
-Indices = NDArray[np.int64]
+from workers.train.sampling import Indices
 
 _Loaded = tuple[int, Sample, Pixels, NDArray[np.float32]]
 _Load = Callable[[int], _Loaded | None]
@@ -104,22 +104,23 @@ class ImageSource:
         self.unusable: dict[str, str] = {}
         """URI and reason of every image that failed."""
         self._free_bytes = cache_bytes
-        self._kept: dict[str, Pixels] = {}
+        self._kept: dict[tuple[str, Box | None], Pixels] = {}
         self._lock = threading.Lock()
 
-    def pixels(self, uri: str) -> Pixels:
+    def pixels(self, sample: Sample) -> Pixels:
         """Decode one image to ``[size_px, size_px, 3]``, RGB uint8. Treat it as read-only: others may share it.
 
         Raises:
             UnusableImage: If it is missing or not a readable image.
             StorageError: If the store fails.
         """
-        if (kept := self._kept.get(uri)) is not None:
+        uri, key = sample.uri, (sample.uri, sample.window)
+        if (kept := self._kept.get(key)) is not None:
             return kept
         if uri in self.unusable:
             raise UnusableImage(self.unusable[uri])
         try:
-            pixels: Pixels = decode_image(self._read(uri), self.size_px, self.limits).pixels_HWC
+            pixels = self._decode(sample)
         except ObjectMissing as error:
             self.unusable[uri] = "missing"
             raise UnusableImage("missing") from error
@@ -127,10 +128,16 @@ class ImageSource:
             self.unusable[uri] = str(error)
             raise UnusableImage(str(error)) from error
         with self._lock:
-            if uri not in self._kept and pixels.nbytes <= self._free_bytes:
+            if key not in self._kept and pixels.nbytes <= self._free_bytes:
                 self._free_bytes -= pixels.nbytes
-                self._kept[uri] = pixels
+                self._kept[key] = pixels
         return pixels
+
+    def _decode(self, sample: Sample) -> Pixels:
+        data, size_px = self._read(sample.uri), self.size_px
+        if sample.window is None:
+            return decode_image(data, size_px, self.limits).pixels_HWC
+        return decode_window(data, size_px, sample.window, sample.width, sample.height, self.limits)
 
 
 class Loader:
@@ -170,7 +177,7 @@ class Loader:
         def load(index: int) -> _Loaded | None:
             sample = self.samples[index]
             try:
-                pixels = self.source.pixels(sample.uri)
+                pixels = self.source.pixels(sample)
             except UnusableImage as error:
                 self._refuse_unless_skipped(sample, error)
                 return None
@@ -183,7 +190,7 @@ class Loader:
             number = (index + offset) % len(self.samples)
             sample = self.samples[number]
             try:
-                return number, sample, self.source.pixels(sample.uri)
+                return number, sample, self.source.pixels(sample)
             except UnusableImage as error:
                 self._refuse_unless_skipped(sample, error)
         raise SettingsError(f"{_SUBSTITUTES} images in a row are unusable, the last {sample.uri}; check the manifest")
@@ -209,20 +216,17 @@ class Loader:
                 pool.shutdown(cancel_futures=True)
 
 
-def training_order(samples: int, batch_size: int, seed: int, epoch: int, share: slice) -> list[Indices]:
+def training_order(order: Indices, batch_size: int, share: slice) -> list[Indices]:
     """One worker's share of each global batch of one epoch.
 
     The ragged end of the order is dropped: every worker has to take as many steps as the others.
 
     Args:
-        samples: In the split.
+        order: Images of the epoch, as they are to be shown.
         batch_size: Of all workers together.
-        seed: Decides, with the epoch, the order.
-        epoch: Number of the epoch.
         share: Which images of each batch are this worker's.
     """
-    order = np.random.default_rng((seed, epoch)).permutation(samples)
-    return list(order[: samples - samples % batch_size].reshape(-1, batch_size)[:, share])
+    return list(order[: len(order) - len(order) % batch_size].reshape(-1, batch_size)[:, share])
 
 
 def validation_order(samples: int, batch_size: int, rank: int, workers: int) -> list[Indices]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lga_model.annotations import Annotation, Manifest
+from lga_model.annotations import Annotation, Box, Manifest, Split
+from lga_model.losses import NOBODY
+from lga_model.nobody import empty_window
 from workers.errors import SettingsError
 from workers.manifest import refuse_bad_rows
 from workers.storage import split_uri
@@ -25,12 +27,14 @@ class Sample:
 
     uri: str
     action: int
-    """Index of the class."""
+    """Index of the class, or ``NOBODY``."""
     boxes_N4: NDArray[np.float32]
     """People as ``[x0, y0, x1, y1]`` in pixels of the image as it was annotated; N may be 0: not known."""
     width: int
     height: int
     """Size of the image as it was annotated."""
+    window: Box | None = None
+    """The part of the image that is meant, in the same pixels; None for all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,9 @@ class Splits:
     """Actions of the training split, in alphabetical order."""
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
+    nobody_train: tuple[Sample, ...]
+    """What shows nobody: photographs known to, and parts of the others outside every box."""
+    nobody_val: tuple[Sample, ...]
     invalid_rows: int
     """Rows of the manifest that were left out, with ``--skip-invalid``."""
     dropped_boxes: int
@@ -72,6 +79,8 @@ def choose_splits(manifest: Manifest, uri: str, *, skip_invalid: bool) -> Splits
         classes=classes,
         train=tuple(_sample(row, classes) for row in train),
         val=tuple(_sample(row, classes) for row in val),
+        nobody_train=_nobody(manifest, "train"),
+        nobody_val=_nobody(manifest, "val"),
         invalid_rows=len(manifest.bad_rows),
         dropped_boxes=len(manifest.problems) - len(manifest.bad_rows),
     )
@@ -108,6 +117,16 @@ def _sample(row: Annotation, classes: Sequence[str]) -> Sample:
         boxes_N4=_boxes(row.boxes),
         width=row.width,
         height=row.height,
+    )
+
+
+def _nobody(manifest: Manifest, split: Split) -> tuple[Sample, ...]:
+    empty = ((row, empty_window(row.boxes, row.width, row.height)) for row in manifest.split(split))
+    found: list[tuple[Annotation, Box | None]] = [(row, None) for row in manifest.nobody(split)]
+    found += [(row, window) for row, window in empty if window is not None]
+    return tuple(
+        Sample(uri=row.image, action=NOBODY, boxes_N4=_boxes(()), width=row.width, height=row.height, window=window)
+        for row, window in found
     )
 
 

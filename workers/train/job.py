@@ -24,6 +24,7 @@ from workers.train.rivals import hold_against_production
 from workers.train.runs import Publication, open_run, read_publication, write_publication
 from workers.train.shelf import Shelf
 from workers.train.summary import print_decision, print_summary
+from workers.train.tracking import check_tracking, track
 
 
 def train(settings: TrainSettings) -> int:
@@ -34,6 +35,7 @@ def train(settings: TrainSettings) -> int:
     Raises:
         Refused: By the gate. The checkpoints are kept: another rule needs no other training.
     """
+    check_tracking(settings.mlflow_tracking_uri)
     prepared = prepare(settings)
     run = settings.run or new_run_name(settings.name)
     store = open_store(settings.output).under(run)
@@ -73,6 +75,8 @@ def train(settings: TrainSettings) -> int:
     with tempfile.TemporaryDirectory(prefix="lga-bundle-") as folder:
         summary = write_bundle(best, Path(folder), prepared.plan, lineage)
         version = publish_once(Path(folder), lineage["checkpoint"], settings)
+        facts = {"settings": lineage["settings"], "history": best.history, "version": version}
+        track(settings.mlflow_tracking_uri, settings.name, run, Path(folder), facts)
     write_publication(store, Publication(version=str(version), epochs=epochs))
     get_log().info("train.version_published", run=run, version=str(version), map=round(summary.scores.map, 4))
     print_summary(version, summary, run)

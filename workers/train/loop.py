@@ -12,11 +12,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -29,6 +30,8 @@ from workers.train.norms import NormStatistics
 from workers.train.optimiser import build_optimiser, pace, set_pace
 
 _SHOWN_IMAGES = 8
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 Arithmetic = Literal["fp32", "bf16", "fp16"]
 
@@ -77,15 +80,15 @@ class Training:
         self.micro_batch, self.seed = micro_batch or recipe.batch_size, seed
         self.recipe, self.device = recipe, device
         self.precision = arithmetic(recipe.precision, device)
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        memory = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.network = network.to(device, memory_format=memory)  # type: ignore[call-overload]
         self.forward: nn.Module = self.network
         """What computes a prediction: the network, or its distributed wrapper."""
         self.optimiser = build_optimiser(self.network, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.average: AveragedModel | None = None
         if recipe.ema_decay is not None:
-            average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+            self.average = AveragedModel(self.network, multi_avg_fn=_moving_average(recipe.ema_decay), use_buffers=True)
         self.epoch = self.position = 0
         self.steps_per_epoch = steps_per_epoch
         self._norms = NormStatistics(self.network)
@@ -179,6 +182,16 @@ class Training:
     def learning_rate(self) -> float:
         """The head's learning rate of the last step."""
         return float(self.optimiser.param_groups[-1]["lr"])
+
+
+def _moving_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
+    """An exponential average whose memory grows with the training: after n steps min(decay, (1 + n) / (10 + n))."""
+
+    def update(averages: _Tensors, weights: _Tensors, steps: Tensor | int) -> None:
+        done = int(steps)
+        get_ema_multi_avg_fn(min(decay, (1 + done) / (10 + done)))(averages, weights, steps)  # type: ignore[no-untyped-call]
+
+    return update
 
 
 def arithmetic(precision: Precision, device: torch.device) -> Arithmetic:

@@ -23,6 +23,8 @@ from workers.train.metrics import TrainMetrics
 MailboxHandle = ActorHandle["Mailbox"]
 
 _POST_EVERY_S = 0.5
+_MANY_DEAD = 0.2
+"""Share of empty heatmaps from which a person is warned: the final relu is dying."""
 
 
 @dataclass(kw_only=True)
@@ -179,6 +181,13 @@ class Watch:
             self._metrics.record_epoch(figures)
             self._bar.reach(self._epoch * self._images_per_epoch, self._title(figures["loss"]))
             get_log().info("train.epoch_finished", **_rounded(figures))
+            if (figures.get("dead_heatmaps") or 0) >= _MANY_DEAD:
+                get_log().warning(
+                    "train.heatmaps_dead",
+                    epoch=self._epoch,
+                    share=round(figures["dead_heatmaps"], 3),
+                    remedy="--localisation-activation straight_through, or lower learning rates",
+                )
 
     def _title(self, loss: float | None) -> str:
         now = min(self._epoch + 1, self._epochs)

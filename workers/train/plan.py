@@ -21,6 +21,11 @@ _OVERRIDES = (
     "mask_weight",
     "mask_reduction",
     "precision",
+    "layer_decay",
+    "label_smoothing",
+    "ema_decay",
+    "class_balance",
+    "nobody_share",
 )
 """Settings that replace the field of the same name in the recipe."""
 
@@ -99,6 +104,8 @@ def choose_config(settings: TrainSettings, recipe: Recipe, classes: tuple[str, .
         variant=settings.variant,
         localisation=settings.variant == "lga" and recipe.mask_weight > 0,
         localisation_activation=settings.localisation_activation,
+        localisation_source=settings.localisation_source,
+        pooling=settings.pooling,
         output_stride=settings.output_stride,
     )
 

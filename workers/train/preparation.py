@@ -54,6 +54,8 @@ class Prepared:
                 "digest": self.plan.manifest_digest,
                 "train_rows": len(self.splits.train),
                 "val_rows": len(self.splits.val),
+                "nobody_train": len(self.splits.nobody_train),
+                "nobody_val": len(self.splits.nobody_val),
                 "invalid_rows": self.splits.invalid_rows,
                 "dropped_boxes": self.splits.dropped_boxes,
             },

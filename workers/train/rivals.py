@@ -54,7 +54,7 @@ def hold_against_production(best: Best, prepared: Prepared, settings: TrainSetti
         model="candidate",
         classes=prepared.plan.config.classes,
         calibration=best.calibration,
-        outputs=best.outputs,
+        outputs=best.outputs.people,
     )
     decision = decide(Rule.of(settings), *meet(candidate, production))
     get_log().info(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lga_model.activations import predicting_activation_map
 from lga_model.calibration import Calibration
+from lga_model.losses import NOBODY
 from lga_model.metrics import MaskIoU, MeanAveragePrecision, MeanFocus
 from lga_model.network import LGANet, Prediction
 from workers.errors import SettingsError
@@ -31,6 +32,7 @@ class Outputs:
 
     logits_NA: NDArray[np.float32]
     action_N: NDArray[np.int64]
+    """``NOBODY`` where an image shows nobody."""
     pam_NHW: NDArray[np.float32]
     heatmap_NHW: NDArray[np.float32]
     """``[N, 0, 0]`` without a localisation branch."""
@@ -40,14 +42,27 @@ class Outputs:
     """Number of each image in the split, ascending."""
 
     @property
+    def people(self) -> Outputs:
+        """The images that show an action."""
+        return self._where(self.action_N != NOBODY)
+
+    @property
+    def nobody(self) -> Outputs:
+        """The images that show nobody."""
+        return self._where(self.action_N == NOBODY)
+
+    def _where(self, chosen_N: NDArray[np.bool_]) -> Outputs:
+        return Outputs(**{field.name: getattr(self, field.name)[chosen_N] for field in fields(Outputs)})
+
+    @property
     def has_heatmap(self) -> bool:
         """Whether there is a localisation branch."""
         return self.heatmap_NHW.size > 0
 
     @property
     def person_peak_N(self) -> NDArray[np.float32] | None:
-        """Maximum of each heatmap, None without heatmaps."""
-        return self.heatmap_NHW.max(axis=(1, 2)) if self.has_heatmap else None
+        """Maximum of each heatmap, at most 1 as engines and tags have it; None without heatmaps."""
+        return self.heatmap_NHW.max(axis=(1, 2)).clip(max=1) if self.has_heatmap else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +76,7 @@ class Scores:
     """Share of the activation that lies in the true boxes."""
     mask_iou: float
     dead_heatmaps: float
-    """Share of heatmaps that are empty: a relu that has died."""
+    """Share of heatmaps that are empty though somebody is there: a relu that has died."""
     images: int
     average_precision: tuple[float, ...]
     """Of each class, in the order of the classes."""
@@ -90,7 +105,7 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
 
 
 def summarise(outputs: Outputs) -> Scores:
-    """Compute every figure.
+    """Compute every figure, over the images that show an action.
 
     Raises:
         SettingsError: If a logit is not finite: nothing could be ranked.
@@ -100,6 +115,7 @@ def summarise(outputs: Outputs) -> Scores:
             "the network gives scores that are not finite on the validation split: the training has diverged. "
             "Lower the learning rates, or choose --precision fp32"
         )
+    outputs = outputs.people
     precision, focus, overlap = MeanAveragePrecision(), MeanFocus(), MaskIoU()
     # As everywhere else mAP ranks probabilities: logits of different images are on no common scale.
     precision.update(Calibration.none().probabilities(outputs.logits_NA), outputs.action_N)

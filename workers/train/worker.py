@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import cv2
+import numpy as np
 import ray
 import ray.train
 import ray.train.torch
@@ -28,10 +29,11 @@ from workers.patience import patiently
 from workers.storage import open_store, read_uri
 from workers.train.checkpoints import pack, restore
 from workers.train.data import Batch, ImageSource, Loader, training_order, validation_order
-from workers.train.dataset import Splits
+from workers.train.dataset import Sample, Splits
 from workers.train.loop import Training, shares
 from workers.train.monitor import MailboxHandle, Reporter, Work
 from workers.train.plan import Plan, finite
+from workers.train.sampling import epoch_order
 from workers.train.shelf import Shelf
 from workers.train.validation import Outputs, joined, summarise, validate
 
@@ -162,9 +164,9 @@ class _Worker:
                 self.assignment.mailbox.epoch.remote(figures)
             self.work = Work()
 
-    def _loader(self, split: Literal["train", "val"]) -> Loader:
+    def _loader(self, samples: Sequence[Sample]) -> Loader:
         return Loader(
-            getattr(self.splits, split),
+            samples,
             self.source,
             self.training.network.feature_size,
             skip_invalid=self.assignment.skip_invalid,
@@ -174,10 +176,11 @@ class _Worker:
     def _train_epoch(self) -> None:
         """Take the steps of the epoch that are not done yet."""
         training, plan = self.training, self.plan
-        steps = training_order(len(self.splits.train), self.recipe.batch_size, plan.seed, training.epoch, self.share)[
-            training.position :
-        ]
-        batches = self._loader("train").training(steps, self.recipe.augmentation, plan.seed, training.epoch)
+        samples = self.splits.train + self.splits.nobody_train
+        action_N = np.array([sample.action for sample in samples])
+        order = epoch_order(action_N, self.recipe, plan.seed, training.epoch)
+        steps = training_order(order, self.recipe.batch_size, self.share)[training.position :]
+        batches = self._loader(samples).training(steps, self.recipe.augmentation, plan.seed, training.epoch)
         for batch, data_wait_s in _timed(batches):
             begun = time.monotonic()
             losses = training.step(batch, rank=self.rank, workers=self.workers)
@@ -210,10 +213,11 @@ class _Worker:
         self.assignment.mailbox.saved.remote(self.training.step_number)
 
     def _validate(self) -> Outputs:
-        steps = validation_order(len(self.splits.val), self.recipe.batch_size, self.rank, self.workers)
+        samples = self.splits.val + self.splits.nobody_val
+        steps = validation_order(len(samples), self.recipe.batch_size, self.rank, self.workers)
         training = self.training
         outputs = validate(
-            training.published, self._loader("val").validation(steps), training.precision, training.device
+            training.published, self._loader(samples).validation(steps), training.precision, training.device
         )
         parts: list[Outputs | None] = [outputs]
         if self.workers > 1:

@@ -17,7 +17,7 @@ from workers.errors import SettingsError
 from workers.registry import Version
 
 
-@pytest.fixture(params=["onnxruntime", "torch"])
+@pytest.fixture(params=["openvino", "onnxruntime", "torch"])
 def engine_folder(request):
     """A good engine of each kind."""
     return request.getfixturevalue(f"{request.param}_engine")
@@ -196,7 +196,7 @@ def test_a_model_without_localisation_has_no_heatmap(make_bundle, tmp_path, phot
     """
     bundle = make_bundle(localisation=False)
     source = load_source(Version(name="plain", number=1, uri=str(bundle)), bundle)
-    for target in ("onnxruntime", "torch"):
+    for target in ("openvino", "onnxruntime", "torch"):
         (tmp_path / target).mkdir()
         build_engine(source, target, "fp32", tmp_path / target)
         with closing(open_engine(tmp_path / target, threads=1)) as engine:
@@ -212,12 +212,16 @@ def records(*folders) -> list[EngineRecord]:
 
 def test_best_is_the_fastest_that_fits(onnxruntime_engine, torch_engine):
     """
-    onnxruntime goes before PyTorch; an engine for another version of it does not count; a target can be asked for.
+    onnxruntime goes before PyTorch, and a precision that the runtime lacks does not count; an engine
+    for another version of it does not count; a target can be asked for.
     """
     on_torch, on_onnx = records(torch_engine, onnxruntime_engine)
     old = on_onnx.model_copy(update={"backend_version": "0.0.1"})
 
+    bf16 = on_onnx.model_copy(update={"precision": "bf16"})
+
     assert on_onnx == best_engine([on_torch, on_onnx])
+    assert on_onnx == best_engine([bf16, on_onnx])
     assert on_torch == best_engine([on_torch, old])
     assert on_torch == best_engine([on_torch, on_onnx], "torch")
     assert unfit(on_onnx) is None
@@ -230,7 +234,7 @@ def test_no_fitting_engine_gives_the_command_that_makes_one(onnxruntime_engine):
     (record,) = records(onnxruntime_engine)
     old = record.model_copy(update={"backend_version": "0.0.1"})
     command = "lga compile --model tiny:1 --target"
-    with pytest.raises(SettingsError, match=rf"made for onnxruntime 0\.0\.1.*{command} onnxruntime"):
+    with pytest.raises(SettingsError, match=rf"made for onnxruntime 0\.0\.1.*{command} openvino"):
         best_engine([old])
     with pytest.raises(SettingsError, match=rf"there is: onnxruntime-fp32-.*{command} torch"):
         best_engine([record], "torch")

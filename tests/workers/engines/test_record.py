@@ -61,7 +61,7 @@ def test_the_folder_names_what_an_engine_is_bound_to(record):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "format"),
+        ({"format": 3}, "format"),
         ({"target": "quantum"}, "target"),
         ({"surprise": 1}, "surprise"),
         ({"engine_sha256": "zz"}, "engine_sha256"),
@@ -91,7 +91,7 @@ def test_an_unknown_field_deep_inside_is_refused(record):
         EngineRecord.from_json(json.dumps(document).encode(), "e.json")
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"format": 1}'])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"format": 2}'])
 def test_what_is_no_record_is_refused(data):
     """
     Any bytes give a record or the documented error.

@@ -227,3 +227,28 @@ def test_auto_takes_bf16_only_where_the_processor_computes_in_it(monkeypatch, ha
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bf16})
 
     assert expected == training(precision="auto").precision
+
+
+def test_the_average_forgets_its_first_steps():
+    """
+    After n steps the decay is min(decay, (1 + n) / (10 + n)): a short training does not publish where it started.
+    """
+    run = training(ema_decay=0.999, schedule="constant")
+    weights, average = [], None
+    for step in range(STEPS):
+        run.step(batch(step), step)
+        weights.append(run.network.action.classifier.weight.detach().clone())
+        decay = min(0.999, (1 + step) / (10 + step))
+        average = weights[0] if average is None else decay * average + (1 - decay) * weights[-1]
+
+    torch.testing.assert_close(run.published.action.classifier.weight, average)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_order_of_memory_is_the_recipes(channels_last):
+    """
+    A matter of speed: the weights are the same ones.
+    """
+    kernel = training(channels_last=channels_last).network.action.conv[0].weight
+
+    assert channels_last == kernel.is_contiguous(memory_format=torch.channels_last)

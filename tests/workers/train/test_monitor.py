@@ -97,6 +97,21 @@ def test_an_epoch_and_a_restart_are_logged(capsys):
     assert "train.workers_restarted" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("share", "warned"), [(None, False), (0.1, False), (1.0, True)])
+def test_dying_heatmaps_are_told_with_a_remedy(capsys, share, warned):
+    """
+    A warning that names the share and the way out; a few empty maps, or no branch at all, are no reason for one.
+    """
+    configure_logs("console", "info")
+    mailbox = Mailbox()
+    mailbox.epoch(FIGURES | {"dead_heatmaps": share})
+    watch(TrainMetrics()).read(mailbox.collect())
+    told = capsys.readouterr().err
+
+    assert warned == ("train.heatmaps_dead" in told)
+    assert warned == ("straight_through" in told)
+
+
 @pytest.mark.parametrize("images", [{}, {"a.jpg": "missing"}])
 def test_skipped_images_are_remembered(images):
     """

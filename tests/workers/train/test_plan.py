@@ -39,6 +39,16 @@ def test_without_a_mask_loss_there_is_no_localisation_branch():
     assert 0 == choose_recipe(settings(variant="plain")).mask_weight
 
 
+def test_the_published_network_is_the_default_and_its_variants_are_settings():
+    """
+    Both branches on the backbone, and a plain mean, unless asked otherwise.
+    """
+    published, other = config_of(), config_of(localisation_source="action", pooling="person")
+
+    assert ("backbone", "mean") == (published.localisation_source, published.pooling)
+    assert ("action", "person") == (other.localisation_source, other.pooling)
+
+
 def test_half_precision_needs_a_gpu():
     """
     fp16 on a CPU is refused with what to take instead.

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
+import json
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from workers.console import result_console
-from workers.errors import ObjectMissing, SettingsError
-from workers.score.account import count_written
-from workers.score.plan import Plan, read_plan
-from workers.score.record import Account, RunRecord, read_record
-from workers.score.summary import print_summary
+from workers.runs.account import count_written
+from workers.runs.listing import chosen_run, run_ids
+from workers.runs.plan import Plan, read_plan
+from workers.runs.record import Account, RunRecord, read_record
+from workers.runs.summary import print_summary
 from workers.settings import RunsListSettings, RunsShowSettings
 from workers.storage import Store, open_store
 from workers.tags import list_shards
-
-_RUN_FILE = re.compile(r"runs/(?P<run_id>[^/]+)/(plan|run)\.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +33,14 @@ class RunState:
 def list_runs(settings: RunsListSettings) -> int:
     """Print a table of all runs, the oldest first."""
     output = open_store(settings.output)
+    if settings.format == "json":
+        for run_id in run_ids(output):
+            print(_as_json(read_state(output, run_id)))
+        return 0
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "state", "listed", "unchanged", "ok", "failed", "images/s", "model"):
         table.add_column(heading, no_wrap=True)
-    for run_id in _started_in_order(output):
+    for run_id in run_ids(output):
         state = read_state(output, run_id)
         table.add_row(*(Text(cell) for cell in _cells(state)))
     if not table.row_count:
@@ -50,13 +53,11 @@ def list_runs(settings: RunsListSettings) -> int:
 def show_run(settings: RunsShowSettings) -> int:
     """Print one run: its account, its failures, its timing."""
     output = open_store(settings.output)
-    run_ids = _started_in_order(output)
-    if settings.run is None and not run_ids:
-        raise SettingsError(f"there are no runs under {output.uri()}; check --output")
-    run_id = settings.run or run_ids[-1]
-    if run_id not in run_ids:
-        raise SettingsError(f"there is no run {run_id} under {output.uri()}; there are: {', '.join(run_ids) or 'none'}")
+    run_id = chosen_run(output, settings.run)
     state = read_state(output, run_id)
+    if settings.format == "json":
+        print(_as_json(state, indent=2))
+        return 0
     if state.record is None:
         print(f"run {run_id} is planned, and nothing is scored yet")
         return 0
@@ -78,19 +79,12 @@ def read_state(output: Store, run_id: str) -> RunState:
     )
 
 
-def _started_in_order(output: Store) -> list[str]:
-    """Runs that have a plan or a record, by the time of their first file."""
-    started: dict[str, float] = {}
-    try:
-        for info in output.list("runs/"):
-            if match := _RUN_FILE.fullmatch(info.key):
-                when = info.last_modified.timestamp()
-                started[match["run_id"]] = min(when, started.get(match["run_id"], when))
-    except ObjectMissing as error:
-        if output.root.startswith("s3://"):
-            raise
-        raise SettingsError(f"there is no folder {output.uri()}; check --output") from error
-    return sorted(started, key=lambda run_id: (started[run_id], run_id))
+def _as_json(state: RunState, indent: int | None = None) -> str:
+    record, plan = state.record, state.plan
+    facts: dict[str, Any] = {"run_id": state.run_id, "state": record.state if record else "planned"}
+    facts |= record.model_dump(mode="json") if record else {}
+    facts |= {"written_shards": state.written_shards, "shards": plan.num_shards if plan else None}
+    return json.dumps(facts, indent=indent, ensure_ascii=False)
 
 
 def _cells(state: RunState) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workers.errors import ConditionFailed, ObjectMissing, StorageError
+from workers.runs.quality import Quality
+from workers.runs.speed import Rates, SpeedOfLight, Stage
 from workers.storage import Store
 
 _TRIES = 20
@@ -50,12 +52,18 @@ class Work(_Record):
     read_bytes: Counted = 0
     fetch_s: float = 0.0
     """Time that requests took, over all of them; many run at once."""
+    fetch_cpu_s: float = 0.0
+    """CPU time of the processes that fetch, without decoding."""
     decode_s: float = 0.0
     """CPU time of decoding."""
     predict_s: float = 0.0
     """Time that engines computed, over all of them."""
+    predict_cpu_s: float = 0.0
+    """CPU time of the engines' processes meanwhile."""
     commit_s: float = 0.0
     """Time that writing shards took."""
+    commit_cpu_s: float = 0.0
+    """CPU time of the driver for it."""
 
 
 class Attempt(_Record):
@@ -66,6 +74,10 @@ class Attempt(_Record):
     ended_at: datetime | None = None
     """None when it was killed, or is still at work."""
     outcome: Literal["finished", "stopped", "failed"] | None = None
+    problem: str | None = None
+    """Why it ended early."""
+    fence: Counted = 0
+    """Number of its lease: that of a later attempt is higher."""
     engines: Counted = 0
     device: str | None = None
     wall_s: float = 0.0
@@ -73,8 +85,12 @@ class Attempt(_Record):
     startup_s: float = 0.0
     """Until the first rows arrived: processes start, engines load."""
     images_per_s: float = 0.0
-    bottleneck: Literal["engine", "input"] | None = None
-    """``engine`` when the engines were busy for most of the time, else what feeds them (fetch, decode)."""
+    bottleneck: Stage | None = None
+    """The stage that limits the run; None when nothing was measured."""
+    rates: Rates | None = None
+    """What one image cost in each stage, measured before the run."""
+    speed: SpeedOfLight | None = None
+    """How near the run came to what the hardware allows."""
     work: Work = Field(default_factory=Work)
 
 
@@ -98,6 +114,8 @@ class RunRecord(_Record):
     attempts: tuple[Attempt, ...] = ()
     account: Account | None = None
     """Counted from the committed shards; None until the run is finished."""
+    quality: Quality | None = None
+    """What the tags say, counted from the committed shards; None until the run is finished."""
 
     def with_attempt(self, attempt: Attempt) -> RunRecord:
         """The record with this attempt added, or replaced by its newer state."""
