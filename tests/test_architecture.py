@@ -20,7 +20,7 @@ LAYERS = [
     {"workers.errors"},
     {"workers.settings"},
     {"workers.console", "workers.logs", "workers.metrics", "workers.progress"},
-    {"workers.storage", "workers.downloads", "workers.runtime"},
+    {"workers.patience", "workers.storage", "workers.downloads", "workers.runtime"},
     {"workers.manifest", "workers.registry", "workers.engines", "workers.tags", "workers.runs"},
     {"jobs"},
     {"workers.__main__"},
