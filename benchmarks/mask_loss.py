@@ -6,7 +6,7 @@ costs a minute: what was asked, predicted and found is in RESEARCH.md. Two setti
     python benchmarks/mask_loss.py --strengths 0.5 0.9 1.0    # rendered scenes; the backbone's last stage is trained
     python benchmarks/mask_loss.py --manifest stanford40.parquet --per-class 25    # photographs; only the branches
 
-Every trial is one line of ``--output``; trials that are there already are not run again.
+Every trial is one line of ``--output``; trials that are there already are not run again. Beside it lies a chart.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 import statistics
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from table1.data import Data, manifest_data, misleading_data
+from table1.figures import draw_trials
 from table1.frozen import Cut, Features, FrozenTrial, extract, train_frozen
+from table1.trust import trust
 
 from lga_model.config import FAST, LocalisationSource, MaskReduction, ModelConfig, Pooling, Recipe
 from lga_model.datasets.misleading import MisleadingConfig
+from workers.train.plan import finite
+from workers.train.validation import summarise
 from workers.train.weights import PACKAGE_BACKBONE, load_weights
 
 SIZE_PX = 224
@@ -48,17 +53,22 @@ class Variant:
     mask_reduction: MaskReduction = "mean"
     localisation_source: LocalisationSource = "backbone"
     pooling: Pooling = "mean"
+    convolution: bool = True
+    """Whether there is the added convolution; not in ``plain``, the paper's first row."""
 
 
 VARIANTS = {
+    "plain": Variant(mask_weight=0.0, convolution=False),
     "without": Variant(mask_weight=0.0),
     "with": Variant(),
     "with, weight 10": Variant(mask_weight=10.0),
     "with, summed": Variant(mask_reduction="sum"),
     "with, on F_cls": Variant(localisation_source="action"),
+    "with, on F_cls, person pool": Variant(localisation_source="action", pooling="person"),
     "with, on F_cls, summed": Variant(localisation_source="action", mask_reduction="sum"),
     "with, person pool": Variant(pooling="person"),
     "with, person pool, weight 0.1": Variant(pooling="person", mask_weight=0.1),
+    "with, person pool, weight 0.3": Variant(pooling="person", mask_weight=0.3),
     "with, person pool, weight 10": Variant(pooling="person", mask_weight=10.0),
     "without, person pool": Variant(mask_weight=0.0, pooling="person"),
 }
@@ -106,6 +116,7 @@ def main() -> None:
             with options.output.open("a") as file:
                 file.write(json.dumps(figures) + "\n")
     show(done)
+    draw_trials(options.output.with_suffix(".png"), done)
 
 
 def data_sets(options: argparse.Namespace) -> Iterator[tuple[str, Data, Cut]]:
@@ -136,6 +147,7 @@ def run(
     config = ModelConfig(
         backbone=cut.backbone,
         classes=data.classes,
+        variant="lga" if variant.convolution else "plain",
         localisation=variant.mask_weight > 0 or variant.pooling == "person",
         localisation_source=variant.localisation_source,
         pooling=variant.pooling,
@@ -146,9 +158,13 @@ def run(
         FAST, name="frozen", epochs=epochs_of(options), backbone_learning_rate=1e-3, head_learning_rate=1e-3,
         mask_weight=variant.mask_weight, mask_reduction=variant.mask_reduction, precision="fp32",
     )  # fmt: skip
-    figures = train_frozen(FrozenTrial(row=name, config=config, recipe=recipe, seed=seed, cut=cut), features)
+    begun = time.process_time()
+    val, test = train_frozen(FrozenTrial(config=config, recipe=recipe, seed=seed, cut=cut), features)
+    figures = finite(dataclasses.asdict(summarise(test)))
     del figures["average_precision"]
-    return figures
+    if options.manifest:  # The scenes have no validation split to calibrate on.
+        figures["trust"] = finite(trust(val, test))
+    return {"row": name, "seed": seed, "cpu_s": round(time.process_time() - begun, 1), **figures}
 
 
 def read(path: Path) -> list[dict[str, Any]]:

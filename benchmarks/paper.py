@@ -1,4 +1,4 @@
-"""Table 1, Fig. 4 and Fig. 5 of the paper, for any backbone and data set: is the human-mask loss worth it?
+r"""Table 1, Fig. 4 and Fig. 5 of the paper, for any backbone and data set: is the human-mask loss worth it?
 
 Trains a classifier without the added convolution (``plain``), LGA without and LGA with the mask loss, each with
 several seeds, on the same images in the same order, for the same number of steps, and measures the last epoch of each
@@ -7,7 +7,8 @@ precision of each action, sorted by gain) and ``panels.png`` (where the networks
 same command: after each epoch all that was learned lies in ``--work``.
 
     python benchmarks/paper.py                 # rendered scenes that mislead, a small backbone: minutes
-    python benchmarks/paper.py --manifest stanford40.parquet --backbone tf_efficientnet_lite0 --weights package
+    python benchmarks/paper.py --manifest stanford40.parquet --backbone tf_efficientnet_lite0 --weights package \
+        --size-px 224 --output-stride 32
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, help="of `lga prepare`; without it, scenes that mislead are rendered")
     parser.add_argument("--strength", type=float, default=0.9, help="how often the surroundings mislead")
+    parser.add_argument("--train", type=int, default=1200, help="rendered training scenes")
     parser.add_argument("--per-class", type=int, help="train on so many images of each action only")
     parser.add_argument("--backbone", default="test_resnet")
     parser.add_argument("--weights", help="as for `lga train`; without it from nothing")
@@ -99,8 +101,8 @@ def read_data(options: argparse.Namespace) -> Data:
     """Read the manifest, or render scenes."""
     if options.manifest:
         return manifest_data(options.manifest, options.size_px, per_class=options.per_class, threads=options.threads)
-    scenes = MisleadingConfig(size_px=options.size_px, strength=options.strength)
-    folder = options.work / f"scenes-{options.size_px}-{options.strength}"
+    scenes = MisleadingConfig(train=options.train, size_px=options.size_px, strength=options.strength)
+    folder = options.work / f"scenes-{options.size_px}-{options.strength}-{options.train}"
     return misleading_data(folder, scenes, threads=options.threads)
 
 

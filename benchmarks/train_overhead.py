@@ -65,7 +65,7 @@ class Arrays:
 def ours(training: Training, batches: Iterator[Batch]) -> Spent:
     """Train an epoch as ``lga train`` does."""
     spent, cpu, wall = Spent(), time.process_time(), time.monotonic()
-    asked = wall
+    asked, training.position = wall, 0
     for step, batch in enumerate(batches):
         waited_s = time.monotonic() - asked
         spent.first_s, spent.waited_s = (spent.first_s, spent.waited_s + waited_s) if step else (waited_s, 0.0)

@@ -187,10 +187,14 @@ def _conformal_quantile(surprise_N: NDArray[np.float64], coverage: float) -> flo
 
 
 def _lowest_precise(confidence_N: NDArray[np.float64], correct_N: NDArray[np.bool_], precision: float) -> float:
-    """Lowest confidence such that, of all images at or above it, the wanted share is right."""
+    """Lowest confidence such that, of all images at or above it and one more that is wrong, the wanted share is right.
+
+    The one more keeps luck out: without it the threshold goes down to wherever the validation images happen to be
+    right, and other images are less often right than asked. So 95 % needs 19 images to be shown at all.
+    """
     order_N = np.argsort(-confidence_N, kind="stable")
     confidence_N = confidence_N[order_N]
-    precision_N = np.cumsum(correct_N[order_N]) / np.arange(1, len(order_N) + 1)
+    precision_N = np.cumsum(correct_N[order_N]) / np.arange(2, len(order_N) + 2)
     # Images of equal confidence are accepted together.
     last_of_tie_N = np.append(confidence_N[1:] < confidence_N[:-1], True)
     (reached,) = np.nonzero(last_of_tie_N & (precision_N >= precision))

@@ -144,8 +144,8 @@ class Recipe:
     clip_norm: float | None = None
     """Largest norm of the gradient, or None for no limit."""
     ema_decay: float | None = None
-    """Decay of the moving average of the weights that is validated and published, or None for the raw weights. The
-    average starts as a plain one, so that a short training does not publish its first steps."""
+    """Decay of the moving average of the weights that is validated and published, or None for the raw weights. After
+    n steps it is at most (1 + n) / (10 + n), so that a short training does not publish its first steps."""
     class_balance: float = 0.0
     """How far rare actions are shown more often: an action of n images has a share of each epoch in proportion to
     n ** (1 - class_balance). 0: as they come; 1: all actions alike."""

@@ -20,7 +20,7 @@ LAYERS = [
     {"workers.errors"},
     {"workers.settings"},
     {"workers.console", "workers.logs", "workers.metrics", "workers.progress"},
-    {"workers.patience", "workers.storage", "workers.downloads", "workers.runtime"},
+    {"workers.storage", "workers.downloads", "workers.patience", "workers.runtime"},
     {"workers.manifest", "workers.registry", "workers.engines", "workers.tags", "workers.runs"},
     {"jobs"},
     {"workers.__main__"},

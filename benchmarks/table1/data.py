@@ -33,7 +33,7 @@ class Data:
     def training(self, grid_hw: tuple[int, int], recipe: Recipe, seed: int, epoch: int) -> Iterator[Batch]:
         """Give the augmented batches of one epoch."""
         order = epoch_order(np.array([sample.action for sample in self.train]), recipe, seed, epoch)
-        steps = training_order(order, recipe.batch_size, slice(recipe.batch_size))
+        steps = training_order(order, recipe.batch_size, slice(None))
         return self._loader(self.train, grid_hw).training(steps, recipe.augmentation, seed, epoch)
 
     def measured(self, split: Split, grid_hw: tuple[int, int]) -> Iterator[Batch]:

@@ -5,9 +5,10 @@ Shape suffixes: N = images, H W = pixels or cells, C = RGB.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import matplotlib as mpl
@@ -62,6 +63,29 @@ def draw_gains(path: Path, classes: Sequence[str], without_A: Floats, with_A: Fl
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def draw_trials(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Draw mAP and focus of every trial, a row of the picture for each data set and a line for each variant."""
+    data_sets = list(dict.fromkeys((line["data"], line["epochs"]) for line in lines))
+    variants = [list(dict.fromkeys(x["row"] for x in lines if (x["data"], x["epochs"]) == key)) for key in data_sets]
+    figure, grid = plt.subplots(
+        len(data_sets), 2, figsize=(9.5, sum(1.1 + 0.28 * len(each) for each in variants)), squeeze=False,
+        layout="constrained", height_ratios=[2 + len(each) for each in variants],
+    )  # fmt: skip
+    for row, key, names in zip(grid, data_sets, variants, strict=True):
+        for axes, (figure_name, title) in zip(row, (("map", "mAP"), ("focus", "focus in the true box")), strict=True):
+            trials = [line for line in lines if (line["data"], line["epochs"]) == key]
+            place_N = [-names.index(line["row"]) for line in trials]
+            axes.scatter([line[figure_name] for line in trials], place_N, color=_WITH, alpha=0.7, s=28, clip_on=False)
+            axes.set_yticks([-index for index in range(len(names))], names if axes is row[0] else [""] * len(names))
+            axes.set_xlabel(title)
+            axes.grid(axis="both", alpha=0.25)
+            axes.margins(y=0.15)
+            axes.spines[["top", "right"]].set_visible(False)
+        row[0].set_title(f"{key[0]}, {key[1]} epochs", loc="left", fontsize=10)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 

@@ -10,11 +10,9 @@ Shape suffixes: N = images of a split, B = images of a batch, K = channels, H W 
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import openvino as ov
@@ -30,11 +28,9 @@ from lga_model.losses import lga_loss
 from lga_model.network import ActionBranch, LGANet, LocalisationBranch
 from lga_model.targets import human_mask
 from table1.data import Data
-from table1.trust import trust
 from workers.train.dataset import Sample
 from workers.train.optimiser import build_optimiser, pace, set_pace
-from workers.train.plan import finite
-from workers.train.validation import Outputs, summarise
+from workers.train.validation import Outputs
 
 _AT_ONCE = 16
 _MIRROR = np.array([[-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -156,16 +152,14 @@ class LastStage(nn.Module):
 class FrozenTrial:
     """One training on frozen features."""
 
-    row: str
     config: ModelConfig
     recipe: Recipe
     seed: int
     cut: Cut
 
 
-def train_frozen(trial: FrozenTrial, features: Mapping[str, Features]) -> dict[str, Any]:
-    """Train and measure; give the figures as plain JSON."""
-    begun = time.process_time()
+def train_frozen(trial: FrozenTrial, features: Mapping[str, Features]) -> tuple[Outputs, Outputs]:
+    """Train, and give what the network then says about the validation and the test split."""
     network = _network(trial, features["train"].features_VNHWK.shape[4])
     recipe, train = trial.recipe, features["train"]
     optimiser = build_optimiser(network, recipe)
@@ -177,11 +171,7 @@ def train_frozen(trial: FrozenTrial, features: Mapping[str, Features]) -> dict[s
         for step, index_B in enumerate(order):
             set_pace(optimiser, pace(epoch * steps + step, recipe.epochs * steps, recipe))
             _step(network, optimiser, train, np.sort(index_B), int(rng.integers(_VIEWS)), recipe)
-    val, test = (_measure(network, features[split]) for split in ("val", "test"))
-    return {
-        "row": trial.row, "seed": trial.seed, "cpu_s": round(time.process_time() - begun, 1),
-        **finite(dataclasses.asdict(summarise(test))), **finite(trust(val, test)),
-    }  # fmt: skip
+    return _measure(network, features["val"]), _measure(network, features["test"])
 
 
 def _network(trial: FrozenTrial, channels: int) -> LGANet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,13 +21,11 @@ from lga_model.config import ModelConfig, Recipe
 from lga_model.network import LGANet, build_network
 from table1.data import Data
 from table1.trust import trust
-from workers.storage import open_store
-from workers.train.checkpoints import pack, restore
+from workers.train.checkpoints import STATE_FILE, Files, pack, restore
 from workers.train.data import Batch
 from workers.train.loop import Training
 from workers.train.monitor import Work
 from workers.train.plan import finite
-from workers.train.shelf import Shelf
 from workers.train.validation import Outputs, Scores, summarise, validate
 
 _NO_MAPS = np.zeros((0, 0, 0), np.float32)
@@ -103,19 +102,32 @@ class Trials:
         if self.weights is not None:
             load_pretrained(network.backbone, self.weights)
         grid_hw, recipe = network.feature_size, trial.recipe
-        steps = len(data.train) // recipe.batch_size
-        training = Training(network, recipe, steps, torch.device("cpu"), seed=trial.seed)
-        shelf = Shelf(open_store(str(self.folder / trial.key)), keep_best=0, patience_s=0)
-        if (newest := shelf.load_newest()) is not None:
-            restore(newest[1], training)
+        training = Training(network, recipe, len(data.train) // recipe.batch_size, torch.device("cpu"), seed=trial.seed)
+        checkpoint = self.folder / trial.key
+        if (kept := _newest(checkpoint)) is not None:
+            restore({path.name: path.read_bytes() for path in kept.iterdir()}, training)
         while training.epoch < recipe.epochs:
             for batch in data.training(grid_hw, recipe, trial.seed, training.epoch):
                 training.step(batch)
             training.epoch, training.position = training.epoch + 1, 0
             # The outputs of a checkpoint are for publishing a version, which a trial never is.
-            shelf.save(training.step_number, pack(training, (), Work(), None))
+            _keep(checkpoint / f"{training.epoch:04d}", pack(training, (), Work(), None))
         val, test = (_measure(training, data.measured(split, grid_hw)) for split in ("val", "test"))
         return Trained(network=training.published, val=val, test=test, scores=summarise(test))
+
+
+def _keep(folder: Path, files: Files) -> None:
+    """Write a checkpoint beside the one before it, which goes when the new one is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted(files, key=lambda name: name == STATE_FILE):  # It makes the checkpoint count: last.
+        (folder / name).write_bytes(files[name])
+    for older in folder.parent.iterdir():
+        if older.name < folder.name:
+            shutil.rmtree(older)
+
+
+def _newest(checkpoint: Path) -> Path | None:
+    return max((folder for folder in checkpoint.glob("*") if (folder / STATE_FILE).exists()), default=None)
 
 
 def _measure(training: Training, batches: Iterator[Batch]) -> Outputs:

@@ -19,17 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
-import torch
 
-from lga_model.calibration import Calibration
-from lga_model.checkpoint import ModelRecord, save_model
-from lga_model.config import FAST, ImageConfig, ModelConfig
-from lga_model.images import PREPROCESSING
-from lga_model.network import build_network
 from workers.__main__ import main
-from workers.compile.build import build_engine, load_source, write_record
-from workers.engines import EngineError, Parity, open_engine
-from workers.registry import Registry
+from workers.engines import EngineError, open_engine
 from workers.score.engine import choose_engine, find_candidates
 from workers.score.job import score_with
 from workers.score.predict import RegisteredEngine
@@ -38,42 +30,6 @@ from workers.storage import Store, open_store
 from workers.tags import TagForm, list_shards, tag_schema
 
 ACTIONS = ("climbing", "cooking", "running")
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory) -> str:
-    """A registry with one small model of random weights and its engine on onnxruntime."""
-    folder = tmp_path_factory.mktemp("model")
-    config = ModelConfig(
-        backbone="test_resnet",
-        classes=ACTIONS,
-        image=ImageConfig(size_px=64),
-        output_stride=16,
-        action_channels=16,
-        localisation_channels=(8, 1),
-    )
-    torch.manual_seed(0)
-    network = build_network(config)
-    record = ModelRecord(config=config, recipe=FAST, calibration=Calibration.none(), preprocessing=PREPROCESSING)
-    bundle, engine = folder / "bundle", folder / "engine"
-    save_model(bundle, network, record)
-    (bundle / "metrics.json").write_text("{}")
-    (bundle / "training.json").write_text("{}")
-    engine.mkdir()
-    registry = Registry(str(folder / "registry"))
-    version = registry.publish("tiny", bundle)
-    proven = Parity(
-        images=1,
-        top1_agreement=1.0,
-        max_probability_difference=0.0,
-        max_heatmap_difference=0.0,
-        max_pam_difference=0.0,
-        device="cpu",
-    )
-    made = build_engine(load_source(version, registry.fetch(version)), "onnxruntime", "fp32", engine)
-    write_record(made.model_copy(update={"parity": proven}), engine)
-    registry.add_engine(version, engine)
-    return registry.uri
 
 
 def photograph(seed: int) -> bytes:
@@ -197,6 +153,26 @@ def test_failures_are_listed_and_scored_again(s3, ray_local, registry, tmp_path,
     assert [1] == list(newest["quality"]["distribution"]["classes"].values())
     assert 0 == main(retry)
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_candidate_is_compared_with_production(s3, ray_local, registry, tmp_path, capsys):
+    """
+    The same model twice changes nothing; what it compared is told, as a table, JSON and a page.
+    """
+    bucket = s3.bucket()
+    fill(bucket, 12)
+    page, figures = tmp_path / "shadow.html", tmp_path / "shadow.json"
+    models = ["--model", "tiny:1", "--candidate", "tiny:1", "--registry", registry]
+    written = ["--html", str(page), "--json-output", str(figures), "--price-per-hour", "3"]
+
+    assert 0 == main(["shadow", "--input", bucket, "--sample-size", "8", "--batch-size", "8", *models, *written])
+    facts = json.loads(figures.read_text())
+    assert (8, 12, 8, 0) == (
+        facts["sampled"], facts["listed"], facts["comparison"]["compared"], facts["comparison"]["flips"]
+    )  # fmt: skip
+    assert 1.0 == facts["comparison"]["heatmap_overlap"] or facts["comparison"]["heatmap_overlap"] is None
+    assert "labels that flip" in capsys.readouterr().out
+    assert "tiny:1" in page.read_text()
 
 
 def test_nothing_to_score_is_done_at_once(s3, ray_local, registry):

@@ -77,7 +77,8 @@ def read(registry, version, name):
 def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest, tmp_path, capsys):
     """
     The version loads and says what it is. The same run with more epochs continues after its last one, here with a
-    second worker; asked for nothing more, it publishes nothing more. A broken image is skipped and counted.
+    second worker; asked for nothing more, it publishes nothing more. A broken image is skipped and counted. The parts
+    without people of the 13 validation photographs are in the calibration's record, and in no figure of the actions.
     """
     first = settings(
         with_broken_image(manifest, tmp_path),
@@ -85,6 +86,11 @@ def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest
         output=f"{s3.bucket()}/training",
         run="again",
         skip_invalid=True,
+        nobody_share=0.25,
+        class_balance=1.0,
+        layer_decay=0.8,
+        ema_decay=0.9,
+        localisation_activation="straight_through",
     )
 
     assert 0 == train(first)
@@ -107,6 +113,9 @@ def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest
     assert before["history"] == after["history"][:1]
     assert {"left", "right", "up"} == set(after["validation"]["average_precision"])
     assert [13, 13] == [epoch["images"] for epoch in after["history"]]
+    assert 13 == after["calibration"]["nobody_images"]
+    assert 0 <= after["calibration"]["nobody_found"] <= 1
+    assert [1.0, 1 - after["validation"]["top1"]] == pytest.approx(after["calibration"]["risk_at_coverage"][-1])
 
     capsys.readouterr()
 
@@ -184,5 +193,9 @@ def test_what_can_be_refused_is_refused_before_ray_starts(tmp_path, manifest, ca
 
     assert 2 == main([*fixed, "--manifest", str(manifest), "--backbone", "resnet5000"])
     assert "no model 'resnet5000'" in capsys.readouterr().err
+    boxless = [json.loads(line) | {"boxes": []} for line in manifest.read_text().splitlines()]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, boxless)))
+    assert 2 == main([*fixed, "--manifest", str(tmp_path / "m.jsonl"), "--nobody-share", "0.1"])
+    assert "nothing in" in capsys.readouterr().err
     assert 2 == main([*fixed, "--manifest", str(tmp_path / "absent.jsonl")])
     assert "absent.jsonl (there is no such file)" in capsys.readouterr().err

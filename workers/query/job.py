@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,44 +12,45 @@ import duckdb
 
 from workers.console import print_rows
 from workers.errors import SettingsError
+from workers.query.view import Slice, tag_tables
 from workers.settings import TagsQuerySettings
 from workers.storage import open_store
-from workers.tags import latest_rows_view, local_files
+from workers.tags import local_files
 
 
 def query_tags(settings: TagsQuerySettings) -> int:
     """Print the answer to ``sql`` over ``tags`` (the latest row of each object) and ``tags_all``."""
-    output = open_store(settings.output)
-    with tempfile.TemporaryDirectory(prefix="lga-query-") as folder:
-        files = local_files(output, Path(folder))
-        if not files:
-            raise SettingsError(f"there are no tags under {output.uri()}; check --output, or run `lga score` first")
-        names, rows = ask(files, settings.sql)
+    with tables_of(settings.output, Slice(as_of=settings.as_of, engine=settings.engine)) as database:
+        names, rows = ask(database, settings.sql)
     print_rows(settings.format, names, rows)
     return 0
 
 
-def ask(files: list[Path], sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Run one question over some shards.
+@contextlib.contextmanager
+def tables_of(output_uri: str, wanted: Slice) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The tables of ``tag_tables`` over an output.
+
+    Raises:
+        SettingsError: If there are no tags.
+    """
+    output = open_store(output_uri)
+    with tempfile.TemporaryDirectory(prefix="lga-query-") as folder:
+        files = local_files(output, Path(folder))
+        if not files:
+            raise SettingsError(f"there are no tags under {output.uri()}; check --output, or run `lga score` first")
+        with tag_tables(files, wanted, Path(folder)) as database:
+            yield database
+
+
+def ask(database: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Run one question.
 
     Returns:
         Names of the columns, and the rows.
-
-    Raises:
-        SettingsError: If the question is not SQL, or names what is not there.
     """
-    with duckdb.connect() as database:
-        try:
-            # Runs of different models differ in columns and in lengths of lists: they meet by name.
-            shards = database.read_parquet([str(path) for path in files], union_by_name=True, hive_partitioning=False)
-            shards.create_view("tags_all")
-            database.execute(latest_rows_view("tags_all", "tags"))
-            database.execute("set timezone = 'UTC'")
-            answer = database.sql(sql)
-            if answer is None:  # A statement without an answer, such as COPY.
-                return [], []
-            # By way of Arrow, whose timestamps need no further package.
-            table = answer.to_arrow_table()
-            return table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-        except duckdb.Error as error:
-            raise SettingsError(f"DuckDB cannot answer: {error}") from error
+    answer = database.sql(sql)
+    if answer is None:  # A statement without an answer, such as COPY.
+        return [], []
+    # By way of Arrow, whose timestamps need no further package.
+    table = answer.to_arrow_table()
+    return table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True))

@@ -99,6 +99,20 @@ class RunFacts:
     failures: tuple[FailureFacts, ...]
 
 
+EMPTY = RunFacts(
+    ok=0,
+    failed=0,
+    classes=(),
+    known_classes=None,
+    confidence_bins=(0,) * BINS,
+    focus_bins=(0,) * BINS,
+    density=((0,) * BINS,) * BINS,
+    accepted_from=None,
+    failures=(),
+)
+"""Of a run that wrote no shard: everything was unchanged, or nothing is done yet."""
+
+
 class RunTags:
     """The tags of one run, opened for questions."""
 

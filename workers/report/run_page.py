@@ -38,7 +38,7 @@ def run_page(
         ("account", "Where every object went", _account(record, tags)),
         ("speed", "Speed", speed(record)),
         ("labels", "Labels", label_table(tags)),
-        ("confidence", "How sure, and where it looked", label_plots(tags)),
+        ("confidence", "How sure, and where it looked", label_plots(tags) if tags.ok else None),
         ("drift", "Drift", drift(record, reference)),
         ("failures", "Failures", _failures(tags) if tags.failures else None),
     )

@@ -13,11 +13,11 @@ from workers.report.cards import Card
 from workers.report.documents import Document, read_document, section
 from workers.report.page import Page, fitted
 from workers.report.pictures import THUMBNAIL_PX, read_pictures, thumbnail
-from workers.report.run_facts import open_run_tags
+from workers.report.run_facts import EMPTY, open_run_tags
 from workers.report.run_page import run_page
 from workers.settings import ReportSettings
 from workers.storage import S3Store, Store, open_store
-from workers.tags import local_files
+from workers.tags import list_shards, local_files
 
 _PHOTOGRAPHS = 480
 
@@ -26,22 +26,23 @@ def run_report(settings: ReportSettings, output_uri: str) -> Page:
     """The page about one run under an output; without ``--run`` the newest.
 
     Raises:
-        SettingsError: If there is no such run, or nothing is written of it.
+        SettingsError: If there is no such run.
         StorageError: If its files cannot be read.
     """
     output = open_store(output_uri)
     run_id = settings.run or _newest_run(output)
     key = f"runs/{run_id}/run.json"
     record = read_document(output, key)
+    if not record:
+        known = ", ".join(_runs(output)) or "none"
+        raise SettingsError(f"there is no run {run_id} under {output.uri()} (runs there: {known})")
+    facts, chosen = EMPTY, []
     with tempfile.TemporaryDirectory(prefix="lga-report-") as folder:
-        files = local_files(output, Path(folder), run_id)
-        if not files or not record:
-            known = ", ".join(_runs(output)) or "none"
-            raise SettingsError(f"nothing is written of run {run_id} under {output.uri()} (runs there: {known})")
-        with open_run_tags(files) as tags:
-            facts = tags.facts()
-            wanted = _PHOTOGRAPHS if settings.max_photographs is None else settings.max_photographs
-            chosen = tags.choose(wanted)
+        if files := local_files(output, Path(folder), run_id):
+            with open_run_tags(files) as tags:
+                facts = tags.facts()
+                wanted = _PHOTOGRAPHS if settings.max_photographs is None else settings.max_photographs
+                chosen = tags.choose(wanted)
     store = _photograph_store(settings.photographs or str(record.get("input", "")))
     reference, metrics = _validation(record, settings.registry)
     sources = (
@@ -106,7 +107,8 @@ def _runs(output: Store) -> list[str]:
 
 
 def _newest_run(output: Store) -> str:
+    """The newest run that wrote tags: a night without anything new has no photographs to show."""
     runs = _runs(output)
     if not runs:
         raise SettingsError(f"there are no runs under {output.uri()}; check --output, or run `lga score` first")
-    return runs[-1]
+    return next((run_id for run_id in reversed(runs) if any(list_shards(output, run_id))), runs[-1])

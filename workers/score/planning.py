@@ -24,7 +24,7 @@ from workers.score.inventory import Source
 from workers.storage import Store
 from workers.tags import ShardName, list_shards, read_metadata, read_shards
 
-_MEMORY = "256MB"  # Of the join; what does not fit goes to the temporary folder.
+_MEMORY = "128MB"  # Of the join; what does not fit goes to the temporary folder.
 _WRITERS = 8
 
 QUARANTINE = ("not_an_image", "unsupported", "too_large", "truncated", "decode_error")
@@ -149,6 +149,7 @@ class _Ledger:
         self._database.execute(f"set memory_limit = '{_MEMORY}'")
         self._database.execute(f"set temp_directory = '{folder / 'spill'}'")
         self._database.execute("set preserve_insertion_order = false")
+        self._database.execute("set enable_progress_bar = false")
         self._database.execute("set timezone = 'UTC'")
         self._database.execute("create table done (key varchar, etag varchar)")
         self._database.execute(

@@ -35,8 +35,9 @@ from workers.settings.report import ReportSettings
 from workers.settings.review import ReviewSettings
 from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
+from workers.settings.shadow import ShadowSettings
 from workers.settings.shared import CommandSettings
-from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
+from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
 __all__ = [
@@ -65,7 +66,9 @@ __all__ = [
     "RunsRetrySettings",
     "RunsShowSettings",
     "ScoreSettings",
+    "ShadowSettings",
     "TagsEvaluateSettings",
+    "TagsExportSettings",
     "TagsQuerySettings",
     "TrainSettings",
     "known_settings",

@@ -29,13 +29,13 @@ LATEST_ROWS = """
 _SHARD_KEY = re.compile(r"tags/run=(?P<run_id>[^/]+)/shard-(?P<index>\d{6,})\.parquet")
 _READERS = 8
 _TAIL_BYTES = 64 * 1024  # Where a Parquet file's description stands, and all of a small file.
-_AHEAD_BYTES = 4 * 1024 * 1024
+_AHEAD_BYTES = 1024 * 1024
 
 
 class RangedFile(io.RawIOBase):
     """An object as a file for reading, by ranges: what is not asked for is not transferred.
 
-    Keeps the last 64 KiB, and 4 MiB ahead of where small reads go on one after the other.
+    Keeps the last 64 KiB, and 1 MiB ahead of where small reads go on one after the other.
     """
 
     def __init__(self, store: Store, key: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import lga_model
 from lga_model.activations import focus
@@ -20,6 +21,7 @@ from lga_model.checkpoint import ModelRecord, save_model
 from lga_model.drift import Distribution
 from lga_model.images import PREPROCESSING
 from lga_model.network import build_network
+from lga_model.reliability import Reliability, measure_reliability
 from workers.errors import ClusterError, WorkerError
 from workers.train.checkpoints import (
     STATE_FILE,
@@ -115,8 +117,12 @@ def write_bundle(best: Best, bundle: Path, plan: Plan, lineage: dict[str, Any]) 
     )
     metrics = {
         "validation": _validation(summary, plan),
-        "calibration": {"ece_before": summary.ece_before, "ece_after": summary.ece_after},
-        "distribution": asdict(_distribution(outputs, calibration, plan.config.classes)),
+        "calibration": {
+            "ece_before": summary.ece_before,
+            "ece_after": summary.ece_after,
+            **asdict(_reliability(outputs, calibration)),
+        },
+        "distribution": asdict(_distribution(outputs.people, calibration, plan.config.classes)),
         "history": list(best.history),
     }
     _write_json(bundle / "metrics.json", metrics)
@@ -127,12 +133,26 @@ def write_bundle(best: Best, bundle: Path, plan: Plan, lineage: dict[str, Any]) 
 
 def _calibrate(outputs: Outputs) -> Calibration:
     people = outputs.people
+    return fit_calibration(people.logits_NA, people.action_N, _person_peaks(people), outputs.nobody.person_peak_N)
+
+
+def _person_peaks(people: Outputs) -> NDArray[np.float32] | None:
+    """Maximum of each heatmap; NaN without boxes, which say nothing about whether somebody is there."""
     peaks = people.person_peak_N
-    if peaks is not None:
-        # An image without boxes says nothing about whether somebody is there.
-        peaks = peaks.copy()
-        peaks[~people.has_boxes_N] = math.nan
-    return fit_calibration(people.logits_NA, people.action_N, peaks, outputs.nobody.person_peak_N)
+    return None if peaks is None else np.where(people.has_boxes_N, peaks, np.float32(math.nan))
+
+
+def _reliability(outputs: Outputs, calibration: Calibration) -> Reliability:
+    """What the calibration promises, on the photographs that it was fitted on: a little better than on others."""
+    people, nobody = outputs.people, outputs.nobody
+    return measure_reliability(
+        calibration,
+        calibration.probabilities(people.logits_NA),
+        people.action_N,
+        _person_peaks(people),
+        calibration.probabilities(nobody.logits_NA).max(axis=1),
+        nobody.person_peak_N,
+    )
 
 
 def _distribution(outputs: Outputs, calibration: Calibration, classes: Sequence[str]) -> Distribution:

@@ -222,7 +222,7 @@ def training_order(order: Indices, batch_size: int, share: slice) -> list[Indice
     The ragged end of the order is dropped: every worker has to take as many steps as the others.
 
     Args:
-        order: Images of the epoch, as they are to be shown.
+        order: Samples of the epoch, as ``epoch_order`` gives them.
         batch_size: Of all workers together.
         share: Which images of each batch are this worker's.
     """

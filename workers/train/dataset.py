@@ -19,6 +19,8 @@ from workers.storage import split_uri
 CHECKED_IMAGES = 5000
 """Largest number of images whose presence is checked beforehand: a bigger data set is checked by an even sample."""
 _CHECKS_AT_ONCE = 16
+NOBODY_VALIDATED = 1000
+"""Most images of nobody that are validated on in each epoch: enough to fit one threshold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ def choose_splits(manifest: Manifest, uri: str, *, skip_invalid: bool) -> Splits
         train=tuple(_sample(row, classes) for row in train),
         val=tuple(_sample(row, classes) for row in val),
         nobody_train=_nobody(manifest, "train"),
-        nobody_val=_nobody(manifest, "val"),
+        nobody_val=_evenly(_nobody(manifest, "val"), NOBODY_VALIDATED),
         invalid_rows=len(manifest.bad_rows),
         dropped_boxes=len(manifest.problems) - len(manifest.bad_rows),
     )
@@ -128,6 +130,11 @@ def _nobody(manifest: Manifest, split: Split) -> tuple[Sample, ...]:
         Sample(uri=row.image, action=NOBODY, boxes_N4=_boxes(()), width=row.width, height=row.height, window=window)
         for row, window in found
     )
+
+
+def _evenly(samples: tuple[Sample, ...], most: int) -> tuple[Sample, ...]:
+    """At most so many of them, from the whole range."""
+    return tuple(samples[index] for index in np.linspace(0, len(samples) - 1, min(len(samples), most)).astype(int))
 
 
 def _boxes(boxes: Iterable[Iterable[float]]) -> NDArray[np.float32]:

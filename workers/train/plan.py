@@ -69,6 +69,8 @@ def choose_recipe(settings: TrainSettings) -> Recipe:
     recipe = dataclasses.replace(RECIPES[settings.recipe], **changes)
     if settings.variant == "plain":
         recipe = dataclasses.replace(recipe, mask_weight=0.0)
+    if recipe.mask_weight == 0:  # There is no heatmap to teach silence.
+        recipe = dataclasses.replace(recipe, nobody_share=0.0)
     if recipe.precision == "fp16" and not settings.gpu:
         raise SettingsError("--precision fp16 needs a GPU (--gpu); on a CPU take bf16 or fp32")
     return recipe

@@ -82,7 +82,14 @@ def prepare(settings: TrainSettings) -> Prepared:
             f"{settings.manifest} trains {len(splits.train)} images, fewer than one batch of {recipe.batch_size}; "
             "choose a smaller --batch-size"
         )
-    check_images([*splits.train, *splits.val], skip_invalid=settings.skip_invalid)
+    if recipe.nobody_share and not splits.nobody_train:
+        raise SettingsError(
+            f"--nobody-share {recipe.nobody_share:g}: nothing in {settings.manifest} shows nobody; it needs training "
+            "photographs with room beside their boxes, or rows marked `nobody`"
+        )
+    # A part without people lies in a photograph that is checked already.
+    empty = [sample for sample in splits.nobody_train + splits.nobody_val if sample.window is None]
+    check_images([*splits.train, *splits.val, *empty], skip_invalid=settings.skip_invalid)
     parent = None if settings.start_from is None else load_parent(settings.start_from, settings.registry)
     weights = None if parent is not None else load_weights(settings.weights, settings.backbone)
     image = _image(settings, weights) if parent is None else parent.image(settings)

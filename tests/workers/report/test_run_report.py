@@ -148,6 +148,20 @@ def test_speed_of_light_and_drift_are_told(tmp_path, capsys):
     assert "Focus: run and validation" not in page
 
 
+def test_a_night_without_anything_new_is_a_run_too(hostile_run, tmp_path, capsys):
+    """
+    Its account by name; without a name the newest run that tagged something is meant.
+    """
+    account = {"listed": 12, "skipped": 12, "ok": 0, "failed": 0, "reasons": {}}
+    write_run(hostile_run, tmp_path, [], run_id="quiet", account=account)
+    quiet = page_of(capsys, "--output", hostile_run, "--run", "quiet", tmp_path / "quiet.html")
+    newest = page_of(capsys, "--output", hostile_run, tmp_path / "newest.html")
+
+    assert "The account balances: 12 listed" in quiet
+    assert "No photograph has a label." in quiet
+    assert "<title>nightly" in newest
+
+
 def test_without_photographs_there_are_figures(hostile_run, tmp_path, capsys):
     """
     `--max-photographs 0`: no gallery, no filters, all the figures.

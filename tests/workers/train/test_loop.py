@@ -236,7 +236,7 @@ def test_the_average_forgets_its_first_steps():
     run = training(ema_decay=0.999, schedule="constant")
     weights, average = [], None
     for step in range(STEPS):
-        run.step(batch(step), step)
+        run.step(batch(step))
         weights.append(run.network.action.classifier.weight.detach().clone())
         decay = min(0.999, (1 + step) / (10 + step))
         average = weights[0] if average is None else decay * average + (1 - decay) * weights[-1]

@@ -37,6 +37,7 @@ def test_without_a_mask_loss_there_is_no_localisation_branch():
     assert not config_of(mask_weight=0).localisation
     assert not config_of(variant="plain").localisation
     assert 0 == choose_recipe(settings(variant="plain")).mask_weight
+    assert 0 == choose_recipe(settings(mask_weight=0.0, nobody_share=0.1)).nobody_share
 
 
 def test_the_published_network_is_the_default_and_its_variants_are_settings():

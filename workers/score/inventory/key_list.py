@@ -29,8 +29,9 @@ _NAMES = {
 }  # fmt: skip
 """What columns are called, without case and underscores, and what they are."""
 
-_ROWS = 50_000
-_BLOCK_BYTES = 4 * 1024 * 1024
+_ROWS = 20_000
+_BLOCK_BYTES = 2 * 1024 * 1024
+_BUFFER_BYTES = 1024 * 1024  # Of a column: a row group may be larger than memory.
 _NEVER = "\x01"  # A delimiter that no key holds: then a line is one field.
 
 
@@ -61,7 +62,7 @@ def read_key_list(store: Store, key: str) -> Iterator[pa.Table]:
 
 def read_parquet_list(store: Store, key: str) -> Iterator[pa.Table]:
     """A Parquet file. Only the columns that count are transferred."""
-    with RangedFile(store, key) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
+    with RangedFile(store, key) as file, pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
         columns = [name for name in parquet.schema_arrow.names if _plain(name) in _NAMES]
         for batch in parquet.iter_batches(_ROWS, columns=columns):
             yield normal(pa.Table.from_batches([batch]), store.uri(key))
