@@ -31,7 +31,8 @@ def test_a_failing_run_tells_no_secret(s3, tmp_path, environment, code):
     outcome = tmp_path / "lga.prom"
     done = subprocess.run(
         [
-            sys.executable, "-m", "workers", "score", "--input", "s3://nobody-made-this", "--output", str(tmp_path / "out"),
+            sys.executable, "-m", "workers", "score", "--input", "s3://nobody-made-this",
+            "--output", str(tmp_path / "out"),
             "--model", "m:1", "--log-level", "debug", "--log-format", "json", "--metrics-file", str(outcome),
         ],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | PLANTED | environment,
