@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench docs chaos lock clean
+.PHONY: help setup demo test check format bench docs chaos sbom lock clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,7 @@ check: setup  ## Lint, types and the architecture
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
+	@$(BIN)/python deploy/generate.py --check
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
 
 format: setup  ## Format the source
@@ -51,9 +52,12 @@ docs: setup  ## Write what is generated in docs/
 chaos: setup  ## Break things for a long time
 	@$(BIN)/python -m pytest -m chaos --timeout 3600
 
+sbom: setup  ## Write sbom.json, a bill of materials of what is installed
+	@$(BIN)/python deploy/sbom.py $(VENV) > sbom.json
+
 lock: setup  ## Pin the newest allowed versions
 	@$(UV) pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
-		--extra pretrained --extra demo --extra openvino --extra tensorrt-rtx --extra heif --extra mlflow --group dev pyproject.toml -o requirements.lock
+		--extra pretrained --extra demo --extra openvino --extra tensorrt-rtx --extra heif --extra mlflow --extra cluster --group dev pyproject.toml -o requirements.lock
 
 clean:  ## Remove what was made, except the environment
 	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache demo-work

@@ -35,7 +35,13 @@ ONLY_IN = {
     "onnxruntime": {"workers.engines.onnxruntime"},
     "openvino": {"workers.engines.openvino"},
     "pydantic_settings": {"workers.settings"},
-    "prometheus_client": {"workers.metrics", "workers.score.metrics", "workers.train.metrics"},
+    "prometheus_client": {
+        "workers.metrics",
+        "workers.compile.metrics",
+        "workers.score.metrics",
+        "workers.train.metrics",
+        "workers.storage",
+    },
 }
 """Libraries that only these modules, and what lies below them, may import."""
 

@@ -105,6 +105,7 @@ JOBS: dict[str, str] = {
     "models promote": "models.job:promote_model",
     "models rollback": "models.job:roll_back_model",
     "models gc": "models.collect:collect_models",
+    "submit": "submit.job:submit",
     "doctor": "doctor.job:examine",
 }
 """Each command and the ``module:function`` below ``workers`` that does it."""

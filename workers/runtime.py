@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from workers.errors import ClusterError, Stopped
+from workers.errors import ClusterError, Stopped, WorkerError
 from workers.logs import get_log
 
 
@@ -68,7 +68,9 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Non
         options |= {"address": address}
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError, OSError) as error:
+    except WorkerError:
+        raise
+    except Exception as error:  # Ray also raises the bare class, for example when its node starts too slowly.
         where = f"at {address}" if address else "on this machine"
         raise ClusterError(f"Ray cannot be reached {where}: {error}. Check --ray-address, or `lga doctor`") from error
     get_log().debug("ray.session_started", address=address or "local")

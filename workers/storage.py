@@ -19,13 +19,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import boto3
 from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from prometheus_client import Counter
 from typing_extensions import override
 
 from workers.errors import AccessDenied, ConditionFailed, ObjectMissing, SettingsError, StorageError, Throttled
@@ -47,6 +48,7 @@ _THROTTLED = {
     "503",
     "504",
 }
+_SERVER_ERROR = 500
 _NO_SUCH_RANGE = 416
 _CONDITION = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
@@ -179,7 +181,38 @@ def _client() -> S3Client:
         read_timeout=60,
     )
     # A session of our own: boto3's default one would remember the first credentials it saw for ever.
-    return boto3.session.Session().client("s3", config=config)
+    client = boto3.session.Session().client("s3", config=config)
+    client.meta.events.register("response-received.s3", _count_answer)
+    return client
+
+
+REQUESTS = Counter(
+    "lga_storage_requests", "Requests to S3, repeats included, by what became of them.", ["operation", "outcome"],
+    registry=None,
+)  # fmt: skip
+"""Of this process; a driver's metrics register it, and add what the fetching tasks asked for."""
+
+_OPERATIONS = {
+    "GetObject": "get",
+    "PutObject": "put",
+    "ListObjectsV2": "list",
+    "HeadObject": "head",
+    "DeleteObject": "delete",
+}
+_OUTCOMES = ("answered", "throttled")
+for _operation in (*_OPERATIONS.values(), "other"):
+    for _outcome in _OUTCOMES:
+        REQUESTS.labels(_operation, _outcome)
+
+
+def _count_answer(event_name: str = "", parsed_response: dict[str, Any] | None = None, **_: object) -> None:
+    """Called by botocore after each attempt; without a response when the connection broke."""
+    answer = parsed_response or {}
+    code = str(answer.get("Error", {}).get("Code", ""))
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    throttled = not answer or code in _THROTTLED or status >= _SERVER_ERROR
+    operation = _OPERATIONS.get(event_name.rpartition(".")[2], "other")
+    REQUESTS.labels(operation, "throttled" if throttled else "answered").inc()
 
 
 @dataclass(frozen=True, kw_only=True)

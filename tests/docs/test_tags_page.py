@@ -13,6 +13,7 @@ from workers.storage import FolderStore
 from workers.tags import REASONS, ShardName, TagForm, tag_schema, write_shard
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tags.md").read_text(encoding="utf-8")
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -45,6 +46,18 @@ def test_the_programs_run(output, capsys, library):
 
     assert "run" in said
     assert "swim" in said
+
+
+def test_the_program_of_the_readme_runs(output, monkeypatch):
+    """
+    In a folder with an output called `tagged`.
+    """
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (Path(output) / "tagged").mkdir()
+    (Path(output) / "tags").rename(Path(output) / "tagged" / "tags")
+    monkeypatch.chdir(output)
+
+    exec(compile(program, "README.md", "exec"), {})
 
 
 def test_the_duckdb_program_sees_the_latest_rows(output, capsys):

@@ -10,8 +10,9 @@ import pytest
 from prometheus_client import Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from workers.errors import SettingsError
-from workers.metrics import JobMetrics, served
+from workers.errors import Refused, SettingsError, StorageError
+from workers.metrics import JobMetrics, published, served
+from workers.settings import MetricsSettings
 
 
 def scrape(port: int) -> dict[str, float]:
@@ -69,12 +70,54 @@ def test_a_report_counts_once():
     assert [True, False, True] == [metrics.first_report(key) for key in ("shard-1", "shard-1", "shard-2")]
 
 
-def test_the_textfile_is_whole(metrics, tmp_path):
+def settings(**changed) -> MetricsSettings:
+    return MetricsSettings(**changed)
+
+
+def figures(path) -> dict[str, float]:
+    families = text_string_to_metric_families(path.read_text())
+    return {sample.name: sample.value for family in families for sample in family.samples}
+
+
+def test_the_outcome_stays_in_a_file(metrics, tmp_path):
     """
-    The file holds what a scrape would show, and no temporary file stays beside it.
+    How it ended, when it succeeded, how often it is due; no live series, and no temporary file beside it.
     """
     path = tmp_path / "collector" / "lga.prom"
-    metrics.write_textfile(path)
+    with published(metrics, "score", settings(metrics_file=path, period_s=3600)):
+        metrics.last_run.set("objects", 7, "ok")
+    found = figures(path)
 
-    assert "lga_test_things_total 3.0" in path.read_text()
+    assert (0, 3600, 7) == tuple(found[f"lga_last_run_{name}"] for name in ("exit_code", "period_seconds", "objects"))
+    assert found["lga_last_run_end_timestamp_seconds"] == found["lga_last_run_success_timestamp_seconds"]
+    assert "lga_test_things_total" not in found
     assert [path] == list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(StorageError("read", "s3://b", "down"), 5), (Refused("worse"), 4), (KeyError("ours"), 1)]
+)
+def test_a_failure_keeps_the_last_success(tmp_path, error, code):
+    """
+    The exit code is the failure's; when it last went well is still known.
+    """
+    path = tmp_path / "lga.prom"
+    with published(JobMetrics(), "score", settings(metrics_file=path)):
+        pass
+    success = figures(path)["lga_last_run_success_timestamp_seconds"]
+    with pytest.raises(type(error)), published(JobMetrics(), "score", settings(metrics_file=path)):
+        raise error
+    found = figures(path)
+
+    assert code == found["lga_last_run_exit_code"]
+    assert success == found["lga_last_run_success_timestamp_seconds"] < found["lga_last_run_end_timestamp_seconds"]
+
+
+def test_a_dead_pushgateway_costs_nothing(metrics, capsys):
+    """
+    The job ends as it would have; the log says that nobody was told.
+    """
+    with published(metrics, "score", settings(pushgateway="127.0.0.1:1")):
+        pass
+
+    assert "metrics.push_failed" in "".join(capsys.readouterr())

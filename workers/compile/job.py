@@ -12,12 +12,14 @@ from rich.table import Table
 
 from lga_model.annotations import Annotation
 from workers.compile.build import Source, build_engine, load_source, write_record
+from workers.compile.metrics import CompileMetrics
 from workers.compile.parity import Limits, measure_parity, violations
 from workers.console import result_console
 from workers.engines import EngineRecord, Parity, open_engine
 from workers.errors import Refused, SettingsError
 from workers.logs import get_log
 from workers.manifest import load_manifest, read_batches
+from workers.metrics import published
 from workers.registry import TRAINING_FILE, Registry
 from workers.settings import CompileSettings
 
@@ -26,19 +28,29 @@ _BATCH = 16
 
 def compile_model(settings: CompileSettings) -> int:
     """Make one engine of one version, prove it, add it."""
+    metrics = CompileMetrics()
+    with published(metrics, "compile", settings):
+        return _compile(settings, metrics)
+
+
+def _compile(settings: CompileSettings, metrics: CompileMetrics) -> int:
     registry = Registry(settings.registry)
     version = registry.resolve(settings.model)
     source = load_source(version, registry.fetch(version))
     limits = Limits.of(settings)
+    metrics.show_run(source.record.config.backbone, str(version))
     with TemporaryDirectory(prefix="lga-compile-") as directory:
         folder = Path(directory)
-        record = build_engine(source, settings.target, settings.precision, folder)
+        with metrics.timed("build"):
+            record = build_engine(source, settings.target, settings.precision, folder)
         if registry.has_engine(version, record):
             print(f"{version} has this engine already: {record.folder}")
             return 0
         get_log().info("compile.engine_built", model=str(version), engine=record.folder)
         annotations = _photographs(settings.manifest or _trained_on(source), settings.parity_images)
-        parity = _measure(folder, source, annotations)
+        with metrics.timed("parity"):
+            parity = _measure(folder, source, annotations)
+        metrics.show_parity(parity)
         _show(record, parity, limits)
         if reasons := violations(parity, limits):
             raise Refused(f"{record.folder} is not equal to {version}: {'; '.join(reasons)}. Nothing was published")

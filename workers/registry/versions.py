@@ -88,6 +88,18 @@ class Registry:
                 f"Set it with: lga models promote --model {name}:VERSION --alias {alias}"
             ) from error
 
+    def created(self, version: Version) -> datetime:
+        """When a version was published: its record is written once, as the last of its files or shortly before.
+
+        Raises:
+            ObjectMissing: If it is not there.
+        """
+        store = open_store(version.uri)
+        for info in store.list(RECORD_FILE):
+            if info.key == RECORD_FILE:
+                return info.last_modified
+        raise ObjectMissing("read", store.uri(RECORD_FILE), "there is no such object")
+
     def resolve(self, reference: str) -> Version:
         """Find what a model reference means.
 

@@ -37,6 +37,8 @@ class Committed:
     """Of the rows that are ok."""
     focus: NDArray[np.float32]
     """Of the rows that have one."""
+    labels: dict[str, int]
+    """Rows that are ok, by label."""
 
 
 @dataclass
@@ -106,6 +108,7 @@ class Committer:
             ),
             confidence=_numbers(table["confidence"]),
             focus=_numbers(table["focus"]),
+            labels=dict(Counter(label for label in table["label"].to_pylist() if label is not None)),
         )
 
 

@@ -6,6 +6,8 @@ input -inventory-> objects -plan-> shards -fetch-> pixels -predict-> rows -commi
 from __future__ import annotations
 
 from workers.engines import EngineRecord
+from workers.metrics import published
+from workers.registry import Registry
 from workers.runs.record import RunRecord
 from workers.runs.summary import print_summary
 from workers.runtime import ray_session
@@ -13,6 +15,7 @@ from workers.score.engine import choose_engine, find_candidates
 from workers.score.estimate import print_estimate
 from workers.score.failures import check_failures
 from workers.score.inventory import Selection, list_objects, open_source
+from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import cluster_resources
 from workers.score.predict import OpenEngine, RegisteredEngine
 from workers.score.setup import failure_limits
@@ -23,10 +26,17 @@ from workers.storage import open_store
 
 def score(settings: ScoreSettings) -> int:
     """Tag everything under ``--input``; continue where an earlier attempt stopped."""
+    metrics = ScoreMetrics()
+    with published(metrics, "score", settings):
+        return _score(settings, metrics)
+
+
+def _score(settings: ScoreSettings, metrics: ScoreMetrics) -> int:
     source, output = open_source(settings.input), open_store(settings.output)
     # A bucket that is missing or closed is told now, before Ray takes its seconds and before anything is written.
     next(list_objects(source, Selection(limit=1), output, settings.inventory), None)
     candidates = find_candidates(settings.registry, settings.model)
+    metrics.show_model_created(Registry(settings.registry).created(candidates.version))
     with ray_session(settings.ray_address):
         engine = choose_engine(candidates, settings.engine)
         threads = cluster_resources(settings.engines).threads
@@ -35,12 +45,15 @@ def score(settings: ScoreSettings) -> int:
         opener = RegisteredEngine(
             registry=settings.registry, version=candidates.version, record=engine, threads=threads
         )
-        record = score_with(settings, engine, opener)
+        record = score_with(settings, engine, opener, metrics)
+    metrics.show_record(record)
     print_summary(record, output)
     check_failures(record, failure_limits(settings))
     return 0
 
 
-def score_with(settings: ScoreSettings, engine: EngineRecord, opener: OpenEngine) -> RunRecord:
+def score_with(
+    settings: ScoreSettings, engine: EngineRecord, opener: OpenEngine, metrics: ScoreMetrics | None = None
+) -> RunRecord:
     """Do the run with a chosen engine, inside a Ray session; returns its finished record."""
-    return finish_work(settings, work_of(settings, engine), engine, opener)
+    return finish_work(settings, work_of(settings, engine), engine, opener, metrics)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import time
+from datetime import datetime
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from lga_model.drift import Distribution, drift
+from workers.engines import EngineRecord
 from workers.metrics import JobMetrics
 from workers.runs.plan import Plan
+from workers.runs.record import RunRecord
 from workers.score.commit import Committed
+from workers.storage import REQUESTS
 from workers.tags import REASONS
 
 _SHARES = tuple(step / 10 for step in range(1, 11))
@@ -17,10 +24,10 @@ _STAGES = ("fetch", "decode", "predict", "commit")
 class ScoreMetrics(JobMetrics):
     """Counters of this attempt, and gauges of the whole run that are read from the ledger."""
 
-    def __init__(self, reference: Distribution | None = None) -> None:
-        """Args: reference: What the model said about its validation photographs; without it there is no drift."""
+    def __init__(self) -> None:
         super().__init__()
-        self._reference, self._seen = reference, Distribution()
+        self._reference: Distribution | None = None
+        self._seen = Distribution()
         self._images = Counter("lga_score_images", "Objects scored.", ["status"], registry=self.registry)
         self._failures = Counter("lga_score_failures", "Objects that failed.", ["reason"], registry=self.registry)
         self._shards = Counter("lga_score_shards_committed", "Shards written.", registry=self.registry)
@@ -43,6 +50,28 @@ class ScoreMetrics(JobMetrics):
             "lga_score_drift_psi", "Population stability index against the model's validation photographs.", ["output"],
             registry=self.registry,
         )  # fmt: skip
+        self._labels = Counter(
+            "lga_score_labels", "Objects by label; the labels are the model's classes.", ["label"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._engines = Gauge("lga_score_engines", "Engines at work.", ["device"], registry=self.registry)
+        self._batch_size = Gauge(
+            "lga_score_batch_size", "Images that one engine call may take.", registry=self.registry
+        )
+        self._remaining = Gauge(
+            "lga_score_remaining_seconds", "Until the last shard, at this attempt's rate so far; NaN before the first.",
+            registry=self.registry,
+        )  # fmt: skip
+        self._model_created = Gauge(
+            "lga_score_model_created_timestamp_seconds", "When the model was published.", registry=self.registry
+        )
+        self._price = Gauge(
+            "lga_score_price_per_hour", "What an hour of the machines costs (--price-per-hour); 0 when nobody said.",
+            registry=self.registry,
+        )  # fmt: skip
+        self._remaining.set(math.nan)
+        self.registry.register(REQUESTS)
+        self._begun: tuple[float, int] | None = None
         # A series that appears with its first failure has no increase that an alert could see.
         for status in ("ok", "failed"):
             self._images.labels(status)
@@ -50,6 +79,38 @@ class ScoreMetrics(JobMetrics):
             self._failures.labels(reason)
         for stage in _STAGES:
             self._stages.labels(stage)
+
+    def expect(self, reference: Distribution | None) -> None:
+        """Say what the model said about its validation photographs; without it there is no drift."""
+        self._reference = reference
+
+    def show_engine(self, engine: EngineRecord, *, engines: int, device: str, batch_size: int) -> None:
+        """Say what scores."""
+        self._engines.labels(device).set(engines)
+        self._batch_size.set(batch_size)
+        for label in engine.classes:
+            self._labels.labels(label)
+
+    def show_price(self, price_per_hour: float | None) -> None:
+        """Say what the machines cost."""
+        self._price.set(price_per_hour or 0)
+
+    def show_model_created(self, created: datetime) -> None:
+        """Say how old the model is."""
+        self._model_created.set(created.timestamp())
+        self.last_run.set("model_created_timestamp_seconds", created.timestamp())
+
+    def show_record(self, record: RunRecord) -> None:
+        """Keep what the finished run came to."""
+        if account := record.account:
+            for state in ("listed", "ok", "failed", "skipped"):
+                self.last_run.set("objects", getattr(account, state), state)
+            for reason in REASONS:
+                self.last_run.set("failures", account.reasons.get(reason, 0), reason)
+        if record.attempts:
+            self.last_run.set("images_per_second", record.attempts[-1].images_per_s)
+        for name, histogram in (("confidence_mean", self._confidence), ("focus_mean", self._focus)):
+            self.last_run.set(name, _mean(histogram))
 
     def show_ledger(self, plan: Plan, written: int) -> None:
         """Set the gauges.
@@ -61,6 +122,11 @@ class ScoreMetrics(JobMetrics):
         states = {"listed": plan.listed, "skipped": plan.skipped, "written": written, "pending": plan.rows - written}
         for state, objects in states.items():
             self._objects.labels(state).set(objects)
+        now = time.monotonic()
+        self._begun = self._begun or (now, written)
+        since, before = self._begun
+        if written > before:
+            self._remaining.set((plan.rows - written) * (now - since) / (written - before))
 
     def count(self, committed: Committed) -> None:
         """Count a shard that this attempt wrote; once, however often it is reported."""
@@ -74,6 +140,12 @@ class ScoreMetrics(JobMetrics):
         self._shards.inc()
         self._bytes.inc(committed.work.read_bytes)
         self._written.inc(committed.size_bytes)
+        # What the driver asked for itself is counted already; these objects the fetching tasks asked for.
+        unanswered = committed.reasons.get("throttled", 0) + committed.reasons.get("timeout", 0)
+        REQUESTS.labels("get", "answered").inc(committed.rows - unanswered)
+        REQUESTS.labels("get", "throttled").inc(unanswered)
+        for label, objects in committed.labels.items():
+            self._labels.labels(label).inc(objects)
         for stage in _STAGES:
             self._stages.labels(stage).inc(getattr(committed.work, f"{stage}_s"))
         for confidence in committed.confidence:
@@ -89,3 +161,12 @@ class ScoreMetrics(JobMetrics):
         for output, index in (("confidence", found.confidence), ("focus", found.focus)):
             if index is not None:
                 self._drift.labels(output).set(index)
+                self.last_run.set("drift_psi", index, output)
+
+
+def _mean(histogram: Histogram) -> float | None:
+    """Mean of everything observed; None when there was nothing."""
+    samples = {
+        sample.name.rpartition("_")[2]: sample.value for metric in histogram.collect() for sample in metric.samples
+    }
+    return samples["sum"] / samples["count"] if samples["count"] else None

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from workers.engines import EngineRecord
 from workers.errors import SettingsError
+from workers.metrics import served
 from workers.runs.listing import chosen_run
 from workers.runs.plan import LISTED
 from workers.runs.record import RunRecord, read_record
@@ -17,6 +18,7 @@ from workers.runs.summary import print_summary
 from workers.runtime import ray_session
 from workers.score.engine import Candidates, choose_engine, find_candidates
 from workers.score.inventory import Selection, open_source
+from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import cluster_resources
 from workers.score.predict import RegisteredEngine
 from workers.score.run import fingerprint
@@ -44,7 +46,8 @@ def retry_failed(settings: RunsRetrySettings) -> int:
     candidates = find_candidates(asked.registry, asked.model)
     same = Candidates(version=candidates.version, engines=_same_engine(candidates, record))
     source = open_source(record.input)
-    with ray_session(settings.ray_address):
+    metrics = ScoreMetrics()
+    with ray_session(settings.ray_address), served(metrics, asked.metrics_port, asked.metrics_host):
         engine = choose_engine(same, "best")
         work = Work(
             source=source,
@@ -59,7 +62,7 @@ def retry_failed(settings: RunsRetrySettings) -> int:
             record=engine,
             threads=cluster_resources(None).threads,
         )
-        again = finish_work(asked, work, engine, opener)
+        again = finish_work(asked, work, engine, opener, metrics)
     print_summary(again, output)
     return 0
 

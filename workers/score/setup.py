@@ -11,7 +11,6 @@ import pyarrow as pa
 from lga_model.images import ImageLimits
 from workers.engines import EngineRecord
 from workers.logs import get_log
-from workers.metrics import served
 from workers.progress import ProgressBar
 from workers.runs.plan import Plan
 from workers.runs.quality import QualityTally, validation_distribution
@@ -48,10 +47,12 @@ def assembled(
     engine: EngineRecord,
     opener: OpenEngine,
     lease: Held,
+    metrics: ScoreMetrics,
 ) -> Iterator[Parts]:
-    """The parts of an attempt on the cluster that this process is connected to; its metrics are served meanwhile."""
+    """The parts of an attempt on the cluster that this process is connected to."""
     reference = validation_distribution(opener.version.uri) if isinstance(opener, RegisteredEngine) else None
-    metrics, log = ScoreMetrics(reference), get_log(run_id=plan.run_id)
+    metrics.expect(reference)
+    log = get_log(run_id=plan.run_id)
     options = FetchOptions(
         size_px=engine.size_px,
         limits=ImageLimits(max_bytes=settings.max_object_bytes, max_pixels=settings.max_image_pixels),
@@ -74,9 +75,17 @@ def assembled(
         resources=cluster_resources(settings.engines, rates),
         rates=rates,
     )
+    resources = pipeline.resources
+    metrics.show_run(plan.run_id, f"{engine.model}:{engine.version}")
+    metrics.show_price(settings.price_per_hour)
+    metrics.show_engine(
+        engine,
+        engines=resources.engines,
+        device="gpu" if resources.engine_gpus else "cpu",
+        batch_size=settings.batch_size,
+    )
     committer = Committer(output, plan, shard_schema(settings, source, plan, engine))
     with (
-        served(metrics, settings.metrics_port, settings.metrics_host),
         contextlib.closing(committer),
         ProgressBar("scoring", plan.rows, shown=settings.progress) as bar,
     ):

@@ -14,6 +14,7 @@ from workers.runs.record import RunRecord, read_record
 from workers.score.attempt import finish_run
 from workers.score.inventory import Selection, Source, list_objects, open_source
 from workers.score.lease import LeaseOptions, leased
+from workers.score.metrics import ScoreMetrics
 from workers.score.planning import PlanRequest, find_or_make_plan
 from workers.score.predict import OpenEngine
 from workers.score.run import claim_run, fingerprint, lease_key
@@ -57,7 +58,13 @@ def work_of(settings: ScoreSettings, engine: EngineRecord) -> Work:
     )
 
 
-def finish_work(settings: ScoreSettings, work: Work, engine: EngineRecord, opener: OpenEngine) -> RunRecord:
+def finish_work(
+    settings: ScoreSettings,
+    work: Work,
+    engine: EngineRecord,
+    opener: OpenEngine,
+    metrics: ScoreMetrics | None = None,
+) -> RunRecord:
     """Bring a piece of work to its end, or watch another attempt do it; returns the run's finished record.
 
     Raises:
@@ -85,5 +92,5 @@ def finish_work(settings: ScoreSettings, work: Work, engine: EngineRecord, opene
         log.info("score.run_planned", listed=plan.listed, skipped=plan.skipped, shards=plan.num_shards)
         if plan.listed == 0:
             log.warning("score.input_empty", input=work.source.uri, advice="check --input, --include and --exclude")
-        with assembled(settings, work.source, output, plan, engine, opener, lease) as parts:
+        with assembled(settings, work.source, output, plan, engine, opener, lease, metrics or ScoreMetrics()) as parts:
             return finish_run(parts, before or new_record(settings, work.source, plan, engine))

@@ -29,12 +29,13 @@ from workers.settings.prepare import (
     PrepareMpiiSettings,
     PrepareStanford40Settings,
 )
-from workers.settings.reading import known_settings, read_settings
+from workers.settings.reading import known_settings, read_settings, settings_of_environment
 from workers.settings.report import ReportSettings
 from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shadow import ShadowSettings
-from workers.settings.shared import CommandSettings
+from workers.settings.shared import CommandSettings, MetricsSettings
+from workers.settings.submit import SubmitSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
@@ -46,6 +47,7 @@ __all__ = [
     "DoctorSettings",
     "EvaluateSettings",
     "LookSettings",
+    "MetricsSettings",
     "ModelsCollectSettings",
     "ModelsListSettings",
     "ModelsPromoteSettings",
@@ -63,10 +65,12 @@ __all__ = [
     "RunsShowSettings",
     "ScoreSettings",
     "ShadowSettings",
+    "SubmitSettings",
     "TagsEvaluateSettings",
     "TagsExportSettings",
     "TagsQuerySettings",
     "TrainSettings",
     "known_settings",
     "read_settings",
+    "settings_of_environment",
 ]

@@ -26,6 +26,7 @@ from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, Runs
 from workers.settings.score import ScoreSettings
 from workers.settings.shadow import ShadowSettings
 from workers.settings.shared import CommandSettings
+from workers.settings.submit import SubmitSettings
 from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
@@ -54,6 +55,7 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "models show": ModelsShowSettings,
     "models promote": ModelsPromoteSettings,
     "models rollback": ModelsRollbackSettings,
+    "submit": SubmitSettings,
     "models gc": ModelsCollectSettings,
     "doctor": DoctorSettings,
 }

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from workers.settings.shared import Count, EnginePrecision, ModelSettings, Share, Target
+from workers.settings.shared import Count, EnginePrecision, MetricsSettings, ModelSettings, Share, Target
 
 
-class CompileSettings(ModelSettings):
+class CompileSettings(ModelSettings, MetricsSettings):
     """Compile a version into an engine, prove it equal to the model, and add it to the registry."""
 
     target: Target = "onnxruntime"

@@ -34,6 +34,7 @@ def read_settings(settings_class: type[Settings], command: str, arguments: list[
         SettingsError: Names each wrong setting, the value and the reason.
         SystemExit: After ``--help`` (0), or a flag that argparse does not know (2).
     """
+    arguments = settings_class.arranged(arguments)
     token = yaml_values.set(_read_yaml(settings_class, command, arguments))
     try:
         source: CliSettingsSource[Any] = CliSettingsSource(
@@ -100,6 +101,12 @@ def _config_path(arguments: list[str]) -> str | None:
         if found.config:
             return str(found.config)
     return os.environ.get("LGA_CONFIG") or None
+
+
+def settings_of_environment() -> dict[str, str]:
+    """The ``LGA_*`` variables that hold settings: what a command on another machine has to be told."""
+    names = {f"LGA_{name.upper()}" for name in known_settings() - {"config"}}
+    return {name: value for name, value in sorted(os.environ.items()) if name in names and value}
 
 
 def known_settings() -> set[str]:

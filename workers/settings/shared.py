@@ -65,6 +65,11 @@ class CommandSettings(BaseSettings):
     """The least important log line that is shown."""
 
     @classmethod
+    def arranged(cls, arguments: list[str]) -> list[str]:
+        """The arguments as argparse has to see them. For a command that takes another command."""
+        return arguments
+
+    @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
@@ -77,17 +82,32 @@ class CommandSettings(BaseSettings):
         return init_settings, env_settings, InitSettingsSource(settings_cls, yaml_values.get())
 
 
-class ClusterSettings(CommandSettings):
+class MetricsSettings(CommandSettings):
+    """Where the metrics of a job go."""
+
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Serve Prometheus metrics on this port; 0 takes a free one and logs it."""
+    metrics_host: str = "127.0.0.1"
+    """Address that the metrics are served on; 0.0.0.0 for a scraper on another machine."""
+    metrics_file: Path | None = None
+    """File for the outcome of the run, in the folder of node exporter's textfile collector; ends in .prom."""
+    pushgateway: str | None = None
+    """Pushgateway (HOST:PORT or URL) for the outcome of the run."""
+    pipeline: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] = "default"
+    """Name of the schedule that this run belongs to; label of the outcome."""
+    period_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds between two scheduled starts; lets an alert notice a start that was missed."""
+    deadline_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds after which the run should have ended; nothing is stopped, an alert fires before."""
+
+
+class ClusterSettings(MetricsSettings):
     """Where Ray runs."""
 
     ray_address: str | None = None
     """Address of a running Ray cluster ("auto" finds the one of this machine); without it a local Ray is started."""
     progress: bool | None = None
     """Progress bars; without this setting they appear when the output is a terminal."""
-    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
-    """Serve Prometheus metrics on this port; 0 takes a free one and logs it."""
-    metrics_host: str = "127.0.0.1"
-    """Address that the metrics are served on; 0.0.0.0 for a scraper on another machine."""
 
 
 class RegistrySettings(CommandSettings):

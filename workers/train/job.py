@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workers.errors import Refused, Stopped
 from workers.logs import get_log
-from workers.metrics import served
+from workers.metrics import published
 from workers.progress import ProgressBar
 from workers.runtime import ray_session
 from workers.settings import TrainSettings
@@ -34,6 +34,12 @@ def train(settings: TrainSettings) -> int:
     Raises:
         Refused: By the gate. The checkpoints are kept: another rule needs no other training.
     """
+    metrics = TrainMetrics()
+    with published(metrics, "train", settings):
+        return _train(settings, metrics)
+
+
+def _train(settings: TrainSettings, metrics: TrainMetrics) -> int:
     prepared = prepare(settings)
     run = settings.run or new_run_name(settings.name)
     store = open_store(settings.output).under(run)
@@ -46,11 +52,9 @@ def train(settings: TrainSettings) -> int:
         return 0
     shelf = Shelf(store, keep_best=settings.keep_best, patience_s=settings.storage_patience_s)
     shelf.checkpoints()  # One of another release is told before Ray starts.
-    metrics = TrainMetrics()
-    with (
-        ray_session(settings.ray_address),
-        served(metrics, settings.metrics_port, settings.metrics_host),
-    ):
+    metrics.show_run(run, settings.name)
+    metrics.epochs.set(epochs)
+    with ray_session(settings.ray_address):
         started = time.monotonic()
         unusable = _train_on_cluster(settings, prepared, run, metrics)
         trained_s = round(time.monotonic() - started, 1)
@@ -74,6 +78,8 @@ def train(settings: TrainSettings) -> int:
         summary = write_bundle(best, Path(folder), prepared.plan, lineage)
         version = publish_once(Path(folder), lineage["checkpoint"], settings)
     write_publication(store, Publication(version=str(version), epochs=epochs))
+    metrics.last_run.set("map", summary.scores.map)
+    metrics.last_run.set("images_per_second", summary.images_per_s)
     get_log().info("train.version_published", run=run, version=str(version), map=round(summary.scores.map, 4))
     print_summary(version, summary, run)
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import Counter, Gauge
 
 from workers.metrics import JobMetrics
+from workers.storage import REQUESTS
 
 if TYPE_CHECKING:
     from workers.train.monitor import Work
@@ -17,6 +18,7 @@ class TrainMetrics(JobMetrics):
 
     def __init__(self) -> None:
         super().__init__()
+        self.registry.register(REQUESTS)
         self.images = Counter("lga_train_images", "Images trained on, repeats included.", registry=self.registry)
         self.steps = Counter("lga_train_steps", "Steps of all workers.", registry=self.registry)
         self.step_seconds = Counter(
@@ -26,7 +28,8 @@ class TrainMetrics(JobMetrics):
             "lga_train_data_wait_seconds", "Seconds that workers waited for a batch.", registry=self.registry
         )
         self.loss = Gauge("lga_train_loss", "Mean loss of the latest steps.", ["term"], registry=self.registry)
-        self.learning_rate = Gauge("lga_train_learning_rate", "Of the branches.", registry=self.registry)
+        self.learning_rate = Gauge("lga_train_learning_rate", "Learning rate of the branches.", registry=self.registry)
+        self.epochs = Gauge("lga_train_epochs", "Epochs that the run is to make.", registry=self.registry)
         self.epoch = Gauge("lga_train_epoch", "Finished epochs.", registry=self.registry)
         self.map = Gauge("lga_train_map", "Validation mAP of the latest epoch.", registry=self.registry)
         self.focus = Gauge("lga_train_focus", "Validation focus in the true boxes.", registry=self.registry)

@@ -1,0 +1,105 @@
+"""Create a RayJob and follow it to its end: `launch.py FILE NAME`. Runs in the CronJob's pod; standard library alone.
+
+The RayJob is called like the Kubernetes job that started it. So a launcher that was started again finds what the one
+before it created, and follows that instead of starting another run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+ACCOUNT = Path(os.environ.get("LGA_ACCOUNT", "/var/run/secrets/kubernetes.io/serviceaccount"))
+SERVER = os.environ.get("LGA_API_SERVER", "https://kubernetes.default.svc")
+JOBS = f"{SERVER}/apis/ray.io/v1/namespaces/{os.environ.get('NAMESPACE', 'default')}/rayjobs"
+EVERY_S = float(os.environ.get("LGA_LOOK_EVERY_S", "10"))
+LONGEST = 47  # KubeRay's limit for the name of a RayJob.
+
+
+def ask(method: str, url: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+    """One request to the API server: status and answer. A server that is away for a while gives (0, {})."""
+    headers = {"Content-Type": "application/json"}
+    if (ACCOUNT / "token").exists():
+        headers["Authorization"] = f"Bearer {(ACCOUNT / 'token').read_text()}"  # Read each time: it is renewed.
+    certificate = ACCOUNT / "ca.crt"
+    context = ssl.create_default_context(cafile=certificate) if certificate.exists() else None
+    request = urllib.request.Request(  # noqa: S310 - the address is the cluster's own
+        url, json.dumps(body).encode() if body else None, headers, method=method
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30, context=context) as answer:  # noqa: S310
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, {"message": error.read().decode(errors="replace")[:500]}
+    except OSError as error:
+        return 0, {"message": str(error)}
+
+
+def launch(path: str, name: str) -> int:
+    """Create, follow; returns the exit code: 0 done, 5 failed."""
+    body = json.loads(Path(path).read_text())
+    body["metadata"]["name"] = name
+    while True:
+        status, answer = ask("POST", JOBS, body)
+        if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
+            print(f"created the RayJob {name}", flush=True)
+            break
+        if status == HTTPStatus.CONFLICT:
+            print(f"the RayJob {name} is there already; following it", flush=True)
+            break
+        print(f"cannot create the RayJob {name} ({status}): {answer.get('message')}", flush=True)
+        if (
+            HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+            and status != HTTPStatus.TOO_MANY_REQUESTS
+        ):
+            return 5
+        time.sleep(EVERY_S)
+    return follow(name)
+
+
+def follow(name: str) -> int:
+    """Print each change of state until the end."""
+    seen = None
+    while True:
+        status, answer = ask("GET", f"{JOBS}/{name}")
+        if status == HTTPStatus.NOT_FOUND:
+            print(f"the RayJob {name} was deleted", flush=True)
+            return 5
+        if status == HTTPStatus.OK:
+            found = answer.get("status", {})
+            state = tuple(found.get(field) or "-" for field in ("jobDeploymentStatus", "jobStatus", "message"))
+            if state != seen:
+                print(*state, flush=True)
+                seen = state
+            if state[0] in {"Complete", "Failed", "ValidationFailed"}:
+                return 0 if state[0] == "Complete" and state[1] in {"SUCCEEDED", "-"} else 5
+        time.sleep(EVERY_S)
+
+
+def stop_with_us(name: str) -> None:
+    """The Kubernetes job was deleted, replaced or ran out of time: its RayJob ends with it."""
+
+    def stop(number: int, _frame: object) -> None:
+        ask("DELETE", f"{JOBS}/{name}")
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def fitting(name: str) -> str:
+    """The name, or its beginning and its end: that tells one start from another."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 11]}{name[-11:]}"
+
+
+if __name__ == "__main__":
+    stop_with_us(fitting(sys.argv[2]))
+    sys.exit(launch(sys.argv[1], fitting(sys.argv[2])))

@@ -1,0 +1,1 @@
+"""``lga submit``: another command as a Ray job."""

@@ -1,0 +1,92 @@
+"""What is sent to the job server, and under which name: the same command, settings and code give the same name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workers.errors import SettingsError
+from workers.settings import COMMANDS, SubmitSettings, read_settings
+
+EXCLUDES = ("**/.git", "**/.venv", "**/__pycache__", "**/demo-work", "**/.*_cache")
+_LIMIT_BYTES = 500 * 1024 * 1024  # Ray's own is 512 MiB, and it tells only after packing.
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """A job as Ray takes it."""
+
+    name: str
+    entrypoint: str
+    runtime_env: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def job_request(settings: SubmitSettings, variables: dict[str, str]) -> JobRequest:
+    """Check the command as the cluster would, and describe the job.
+
+    Args:
+        settings: Of ``lga submit``.
+        variables: ``LGA_*`` settings of this environment; they travel. Nothing else does: credentials are the
+            cluster's own, and the job server shows the environment of a job to everybody.
+
+    Raises:
+        SettingsError: If the command or one of its settings is wrong, or the folder cannot be sent.
+    """
+    command = list(settings.command)
+    _check(command)
+    runtime_env: dict[str, Any] = {"env_vars": variables}
+    code = settings.image or ""
+    if settings.working_dir is not None:
+        runtime_env |= {"working_dir": str(settings.working_dir), "excludes": list(EXCLUDES)}
+        code += _digest_of_folder(settings.working_dir)
+    if settings.image is not None:
+        runtime_env["image_uri"] = settings.image
+    digest = hashlib.sha256(json.dumps([command, variables, code]).encode()).hexdigest()
+    return JobRequest(
+        name=settings.submission_id or f"lga-{command[0]}-{digest[:12]}",
+        entrypoint=shlex.join(["python", "-m", "workers", *command]),
+        runtime_env=runtime_env,
+        metadata={"lga_command": command[0]},
+    )
+
+
+def _check(command: list[str]) -> None:
+    """A wrong setting is told here and now, not by a job that fails minutes later."""
+    for words in (2, 1):
+        name = " ".join(command[:words])
+        if name in COMMANDS and len(command) >= words:
+            break
+    else:
+        raise SettingsError(f"there is no command {command[0]!r} to submit; `lga --help` lists them")
+    if name in {"submit", "demo"}:
+        raise SettingsError(f"`lga {name}` cannot be submitted: it starts what it needs on this machine")
+    if "--config" not in command[words:]:
+        read_settings(COMMANDS[name], name, command[words:])
+
+
+def _digest_of_folder(folder: Path) -> str:
+    if not folder.is_dir():
+        raise SettingsError(f"--working-dir {folder}: there is no such folder")
+    digest, size_bytes = hashlib.sha256(), 0
+    for path in _sent(folder):
+        size_bytes += path.stat().st_size
+        if size_bytes > _LIMIT_BYTES:
+            raise SettingsError(f"--working-dir {folder} is larger than 500 MB; send the source alone, or use --image")
+        digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _sent(folder: Path) -> Iterator[Path]:
+    left_out = {pattern.removeprefix("**/") for pattern in EXCLUDES}
+    for path in sorted(folder.iterdir()):
+        if not any(path.match(pattern) for pattern in left_out):
+            if path.is_dir() and not path.is_symlink():
+                yield from _sent(path)
+            elif path.is_file():
+                yield path
