@@ -11,7 +11,7 @@ from workers.engines import EngineRecord
 from workers.logs import get_log
 from workers.runtime import ray_session
 from workers.score.attempt import finish_run
-from workers.score.engine import choose_engine, find_candidates
+from workers.score.engine import choose_engine, compile_missing, find_candidates
 from workers.score.inventory import Selection, list_objects, open_source
 from workers.score.pipeline import cluster_resources
 from workers.score.planning import PlanRequest, find_or_make_plan
@@ -31,6 +31,8 @@ def score(settings: ScoreSettings) -> int:
     next(list_objects(source, Selection(limit=1), output), None)
     candidates = find_candidates(settings.registry, settings.model)
     with ray_session(settings.ray_address):
+        if settings.compile_if_missing:
+            candidates = compile_missing(settings.registry, candidates, settings.engine)
         engine = choose_engine(candidates, settings.engine)
         threads = cluster_resources(settings.engines).threads
         opener = RegisteredEngine(
