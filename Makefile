@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench chaos lock clean
+.PHONY: help setup demo test check format bench docs chaos lock clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,9 @@ format: setup  ## Format the source
 
 bench: setup  ## Measure speed side by side; see benchmarks/README.md
 	@for program in benchmarks/*.py; do $(BIN)/python $$program || exit 1; done
+
+docs: setup  ## Write what is generated in docs/
+	@$(BIN)/python -m workers.settings.reference > docs/settings.md
 
 chaos: setup  ## Break things for a long time
 	@$(BIN)/python -m pytest -m chaos --timeout 3600

@@ -5,13 +5,15 @@ Shape suffixes: B = images, K = feature channels, A = action classes, H W = cell
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-Map = TypeVar("Map", Tensor, NDArray[np.float32])
+if TYPE_CHECKING:
+    from torch import Tensor  # Maps as arrays can be used without the seconds that torch takes to load.
+
+Map = TypeVar("Map", "Tensor", NDArray[np.float32])
 
 
 def spatial_activation_map(features_BKHW: Tensor, *, normalise: bool = False) -> Tensor:

@@ -1,8 +1,9 @@
 """The training manifest: one validated record for each photograph, read and written as Parquet or JSON Lines.
 
 Columns (DESIGN 3.2): ``image`` (URI, or path relative to the manifest), ``action``, ``split``, ``boxes`` (list of
-[x0, y0, x1, y1] in pixels), ``width``, ``height``, and optionally ``keypoints`` (list of [x, y]). Other columns are
-left alone.
+[x0, y0, x1, y1] in pixels), ``width``, ``height``, and optionally ``keypoints`` (list of [x, y]) and ``nobody`` (true
+for a photograph that is known to show no person: its ``action`` is ignored and its ``boxes`` are empty). Empty boxes
+alone mean that nobody drew any. Other columns are left alone.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SCHEMA = pa.schema(
     [
         pa.field("image", pa.string(), nullable=False),
-        pa.field("action", pa.string(), nullable=False),
+        pa.field("action", pa.string()),
         pa.field("split", pa.string(), nullable=False),
         pa.field("boxes", pa.list_(pa.list_(pa.float64())), nullable=False),
         pa.field("keypoints", pa.list_(pa.list_(pa.float64()))),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
+        pa.field("nobody", pa.bool_()),
     ]
 )
+_NEEDED = ("image", "action", "split", "boxes", "width", "height")
 _MAX_SIDE = 2**31 - 1
 
 
@@ -48,6 +51,7 @@ class Annotation:
     image: str
     """URI, or path relative to the manifest's folder."""
     action: str
+    """What the people do; empty when there are none."""
     split: Split
     boxes: tuple[Box, ...]
     """Person boxes ``(x0, y0, x1, y1)`` in pixels of the upright image, inside it; empty when nobody drew any."""
@@ -55,6 +59,8 @@ class Annotation:
     height: int
     keypoints: tuple[Point, ...] | None = None
     """Joints ``(x, y)`` in pixels, where a data set has them."""
+    nobody: bool = False
+    """Whether the photograph is known to show no person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +90,7 @@ class Manifest:
     @property
     def classes(self) -> tuple[str, ...]:
         """All actions, in the order of the alphabet."""
-        return tuple(sorted({annotation.action for annotation in self.annotations}))
+        return tuple(sorted({annotation.action for annotation in self.annotations if not annotation.nobody}))
 
     @property
     def bad_rows(self) -> tuple[Problem, ...]:
@@ -92,8 +98,12 @@ class Manifest:
         return tuple(problem for problem in self.problems if problem.row_is_bad)
 
     def split(self, name: Split) -> tuple[Annotation, ...]:
-        """The rows of one split, in the order of the file."""
-        return tuple(annotation for annotation in self.annotations if annotation.split == name)
+        """The rows of one split that show an action, in the order of the file."""
+        return tuple(row for row in self.annotations if row.split == name and not row.nobody)
+
+    def nobody(self, name: Split) -> tuple[Annotation, ...]:
+        """The rows of one split that are known to show no person."""
+        return tuple(row for row in self.annotations if row.split == name and row.nobody)
 
 
 def read_manifest(data: bytes, name: str) -> Manifest:
@@ -137,6 +147,7 @@ def write_manifest(annotations: Iterable[Annotation], kind: Literal["parquet", "
             "keypoints": None if annotation.keypoints is None else [list(point) for point in annotation.keypoints],
             "width": annotation.width,
             "height": annotation.height,
+            "nobody": annotation.nobody,
         }
         for annotation in annotations
     ]
@@ -156,7 +167,7 @@ class _BadFieldError(ValueError):
 def _parquet_rows(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
     try:
         file = pq.ParquetFile(io.BytesIO(data))
-        missing = [field.name for field in SCHEMA if not field.nullable and field.name not in file.schema_arrow.names]
+        missing = [name for name in _NEEDED if name not in file.schema_arrow.names]
         if missing:
             raise ManifestError(f"{name} lacks the columns {', '.join(missing)}; `lga prepare` writes them")
         columns = [column for column in SCHEMA.names if column in file.schema_arrow.names]
@@ -201,6 +212,11 @@ def _annotation(row: dict[str, Any], line: int) -> tuple[Annotation, list[Proble
     split = _text(row, "split")
     if split not in SPLITS:
         raise _BadFieldError("split", f"{split!r} is not one of {', '.join(SPLITS)}")
+    nobody = row.get("nobody") or False
+    if not isinstance(nobody, bool):
+        raise _BadFieldError("nobody", f"true or false was expected, not {nobody!r}")
+    if nobody and row.get("boxes"):
+        raise _BadFieldError("nobody", "is true, yet the row has person boxes")
     keypoints = row.get("keypoints")
     boxes, dropped = [], []
     for number, numbers in enumerate(_lists(row.get("boxes"), "boxes", 4)):
@@ -211,12 +227,13 @@ def _annotation(row: dict[str, Any], line: int) -> tuple[Annotation, list[Proble
             boxes.append(box)
     annotation = Annotation(
         image=_text(row, "image"),
-        action=_text(row, "action"),
+        action="" if nobody else _text(row, "action"),
         split=split,
         boxes=tuple(boxes),
         width=width,
         height=height,
         keypoints=None if keypoints is None else tuple((x, y) for x, y in _lists(keypoints, "keypoints", 2)),
+        nobody=nobody,
     )
     return annotation, dropped
 

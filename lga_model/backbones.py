@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers.create_conv2d import create_conv2d
 from timm.layers.pool2d_same import create_pool2d
-from timm.models import get_pretrained_cfg, is_model
+from timm.models import get_pretrained_cfg, group_parameters, is_model
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -81,6 +81,20 @@ class Backbone(nn.Module):
                 image_BCHW, indices=[self.stage], stop_early=True, intermediates_only=True
             )
         return features
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Give the trainable parameters in groups, from the image to the map, as timm cuts this model.
+
+        A model that timm does not cut is one group.
+        """
+        parameters = {name: value for name, value in self.body.named_parameters() if value.requires_grad}
+        if not hasattr(self.body, "group_matcher"):
+            return [list(parameters.values())]
+        layer_of = group_parameters(self.body, self.body.group_matcher(coarse=False), reverse=True)  # type: ignore[operator]
+        layers: dict[int, list[nn.Parameter]] = {}
+        for name, value in parameters.items():
+            layers.setdefault(layer_of[name], []).append(value)
+        return [layers[number] for number in sorted(layers)]
 
 
 def build_backbone(name: str, output_stride: int = DEFAULT_STRIDE, size_px: int = 224) -> Backbone:

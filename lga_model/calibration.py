@@ -19,7 +19,8 @@ NOTHING = 2.0
 """A confidence that no image reaches."""
 
 _TEMPERATURES = (0.05, 20.0)
-_PERSON_QUANTILE = 0.02
+_MISSED_PEOPLE = 0.02
+"""Share of photographs with people that may be called ``no_person``."""
 
 
 class CalibrationError(ValueError):
@@ -98,6 +99,8 @@ def fit_calibration(
     logits_NA: Floats,
     labels_N: NDArray[np.integer],
     person_peak_N: Floats | None = None,
+    nobody_peak_M: Floats | None = None,
+    *,
     coverage: float = 0.90,
     precision: float = 0.95,
 ) -> Calibration:
@@ -106,8 +109,9 @@ def fit_calibration(
     Args:
         logits_NA: Raw logits.
         labels_N: True classes, in [0, A).
-        person_peak_N: Maximum of each heatmap, NaN for an image without people; None without heatmaps. All but the
-            faintest 2 % of the people pass.
+        person_peak_N: Maximum of each heatmap, NaN where it is unknown whether somebody is there; None without
+            heatmaps. At most 2 % of photographs with people fail.
+        nobody_peak_M: Maximum of each heatmap of M images that show nobody; None when there are none.
         coverage: Wanted share of label sets that hold the right label.
         precision: Wanted share of accepted images that are right.
 
@@ -133,7 +137,7 @@ def fit_calibration(
         coverage=coverage,
         accept_confidence=_lowest_precise(probabilities_NA.max(axis=1), correct_N, precision),
         precision=precision,
-        person_peak_min=_faintest_person(person_peak_N),
+        person_peak_min=_lowest_person_peak(person_peak_N, nobody_peak_M),
     )
 
 
@@ -183,17 +187,40 @@ def _conformal_quantile(surprise_N: NDArray[np.float64], coverage: float) -> flo
 
 
 def _lowest_precise(confidence_N: NDArray[np.float64], correct_N: NDArray[np.bool_], precision: float) -> float:
-    """Lowest confidence such that, of all images at or above it, the wanted share is right."""
+    """Lowest confidence such that, of all images at or above it and one more that is wrong, the wanted share is right.
+
+    The one more keeps luck out: without it the threshold goes down to wherever the validation images happen to be
+    right, and other images are less often right than asked. So 95 % needs 19 images to be shown at all.
+    """
     order_N = np.argsort(-confidence_N, kind="stable")
     confidence_N = confidence_N[order_N]
-    precision_N = np.cumsum(correct_N[order_N]) / np.arange(1, len(order_N) + 1)
+    precision_N = np.cumsum(correct_N[order_N]) / np.arange(2, len(order_N) + 2)
     # Images of equal confidence are accepted together.
     last_of_tie_N = np.append(confidence_N[1:] < confidence_N[:-1], True)
     (reached,) = np.nonzero(last_of_tie_N & (precision_N >= precision))
     return float(confidence_N[reached[-1]]) if len(reached) else NOTHING
 
 
-def _faintest_person(person_peak_N: Floats | None) -> float | None:
-    """Heatmap maximum that all but a few of the images with people exceed."""
-    known = np.array([]) if person_peak_N is None else person_peak_N[np.isfinite(person_peak_N)]
-    return float(np.quantile(known, _PERSON_QUANTILE)) if len(known) else None
+def _lowest_person_peak(person_peak_N: Floats | None, nobody_peak_M: Floats | None) -> float | None:
+    """Heatmap maximum below which an image is taken to show nobody.
+
+    Of the thresholds that a new photograph with people fails with a probability of at most 2 %, the one that tells the
+    two kinds apart best: the largest (share of nobody below it) - (share of people below it). The k-th smallest of N
+    peaks with k = floor((N + 1) * 2 %) keeps that promise, as for the label sets; too few photographs keep none, and
+    their smallest peak has to do. Without images of nobody it is the highest such threshold.
+    """
+    people_N = _known(person_peak_N)
+    if not len(people_N):
+        return None
+    allowed_K = people_N[: max(1, math.floor((len(people_N) + 1) * _MISSED_PEOPLE))]
+    nobody_M = _known(nobody_peak_M)
+    if not len(nobody_M):
+        return float(allowed_K[-1])
+    caught_K = np.searchsorted(nobody_M, allowed_K) / len(nobody_M)
+    missed_K = np.searchsorted(people_N, allowed_K) / len(people_N)
+    return float(allowed_K[np.argmax(caught_K - missed_K)])
+
+
+def _known(peaks: Floats | None) -> NDArray[np.float64]:
+    """The finite ones in rising order."""
+    return np.array([]) if peaks is None else np.sort(peaks[np.isfinite(peaks)].astype(np.float64))

@@ -17,7 +17,9 @@ MAX_CHANNELS = 8192
 
 Variant = Literal["lga", "plain"]
 MaskReduction = Literal["sum", "mean"]
-LocalisationActivation = Literal["relu", "sigmoid"]
+LocalisationActivation = Literal["relu", "straight_through", "sigmoid"]
+LocalisationSource = Literal["backbone", "action"]
+Pooling = Literal["mean", "person"]
 Schedule = Literal["constant", "one_cycle", "cosine"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -65,7 +67,14 @@ class ModelConfig:
     branch has no influence on the action and would only give noise for a heatmap."""
     localisation_activation: LocalisationActivation = "relu"
     """Last activation of the localisation branch. ``relu`` as published; it can die (an all-zero map for every
-    image), ``sigmoid`` cannot."""
+    image). ``straight_through`` computes the same and cannot: its gradient passes where the relu's is 0. ``sigmoid``
+    cannot either, and keeps the heatmap below 1."""
+    localisation_source: LocalisationSource = "backbone"
+    """What the localisation branch sees: the ``backbone``'s features, as published, or those of the ``action`` branch
+    (F_cls), so that the mask loss reaches the very map that the classifier pools."""
+    pooling: Pooling = "mean"
+    """How the action branch pools F_cls: the ``mean`` over the cells, as published, or weighted by where the heatmap
+    sees the ``person``. Without a heatmap there is only the mean."""
     output_stride: int = 32
     """Pixels of the input for one cell of the feature map: 448 / 32 = 14 in the paper."""
     action_channels: int = 1024
@@ -120,6 +129,9 @@ class Recipe:
     head_learning_rate: float
     """Learning rate of everything that is not the backbone."""
     weight_decay: float = 0.0
+    layer_decay: float = 1.0
+    """Factor of the backbone's learning rate from one of its layers to the one before it; below 1 the layers near the
+    image, whose features are the most general, move the least."""
     optimiser: Literal["adam", "adamw"] = "adam"
     schedule: Schedule = "constant"
     warmup_share: float = 0.0
@@ -132,11 +144,41 @@ class Recipe:
     clip_norm: float | None = None
     """Largest norm of the gradient, or None for no limit."""
     ema_decay: float | None = None
-    """Decay of the moving average of the weights that is validated and published, or None for the raw weights."""
+    """Decay of the moving average of the weights that is validated and published, or None for the raw weights. After
+    n steps it is at most (1 + n) / (10 + n), so that a short training does not publish its first steps."""
+    class_balance: float = 0.0
+    """How far rare actions are shown more often: an action of n images has a share of each epoch in proportion to
+    n ** (1 - class_balance). 0: as they come; 1: all actions alike."""
+    nobody_share: float = 0.0
+    """Share of the images of an epoch in which nobody is: parts of the training photographs outside every box, and
+    photographs known to show nobody. They teach the heatmap silence and the action branch nothing."""
+    channels_last: bool = False
+    """Keep weights and maps with the channels last in memory: the same numbers but for rounding, faster on most
+    hardware."""
     precision: Precision = "fp32"
     """Arithmetic of forward and backward; the weights stay fp32. ``auto``: bf16 where the hardware computes in it."""
     augmentation: Augmentation = field(default_factory=Augmentation)
 
+    def __post_init__(self) -> None:
+        """Refuse a value that no training can use.
+
+        Raises:
+            ValueError: If a field is out of its range, with its name, its value and what it may be.
+        """
+        for name, lowest, highest in _RECIPE_RANGES:
+            value = getattr(self, name)
+            if value is not None and not lowest <= value <= highest:
+                raise ValueError(f"{name} must be {lowest:g} to {highest:g}; got {value}")
+
+
+_RECIPE_RANGES = (
+    ("layer_decay", 0.1, 1.0),
+    ("warmup_share", 0.0, 1.0),
+    ("label_smoothing", 0.0, 0.9),
+    ("ema_decay", 0.0, 0.99999),
+    ("class_balance", 0.0, 1.0),
+    ("nobody_share", 0.0, 0.5),
+)
 
 PAPER = Recipe(
     name="paper",
@@ -162,6 +204,7 @@ FAST = Recipe(
     label_smoothing=0.1,
     clip_norm=5.0,
     precision="auto",
+    channels_last=True,
 )
 """Minutes instead of hours from ImageNet weights: AdamW, one cycle, a slower backbone, bf16 where there is some."""
 

@@ -8,6 +8,7 @@ Shape suffixes: H W = pixels, C = red, green, blue.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ PREPROCESSING = "squeeze-area-1"
 
 Reason = Literal["truncated", "not_an_image", "unsupported", "too_large", "decode_error"]
 Pixels = NDArray[np.uint8]
+
+with contextlib.suppress(ImportError):  # The extra [heif].
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 # Our own limit replaces Pillow's, which only warns at first and is global to the process.
 Image.MAX_IMAGE_PIXELS = None
@@ -116,7 +122,7 @@ def _check_container(brand: str) -> None:
     """Of the media containers some hold still images; what opens them depends on what Pillow was built with."""
     if brand in {"heic", "heix", "hevc", "heim", "heis", "mif1", "msf1"}:
         if ".heic" not in Image.registered_extensions():
-            raise ImageError("unsupported", "HEIC needs a plugin for Pillow (pillow-heif)")
+            raise ImageError("unsupported", "HEIC needs the extra [heif] (pillow-heif)")
     elif brand not in {"avif", "avis"}:
         raise ImageError("not_an_image", f"a media container of the kind {brand!r}")
 

@@ -118,15 +118,11 @@ class MeanOfKnown:
 
 
 class MaskIoU(MeanOfKnown):
-    """Mean over the images of the overlap of heatmap and human mask, each cut at 0.5: intersection / union."""
+    """Mean over the images of ``mask_iou``."""
 
     def update(self, heatmap_BHW: Floats, mask_BHW: Floats, has_boxes_B: Bools) -> None:
         """Add a batch. Images without boxes, and those where nobody is seen nor expected, are left out."""
-        seen_BHW, true_BHW = heatmap_BHW > _ON, mask_BHW > _ON
-        union_B = (seen_BHW | true_BHW).sum(axis=(1, 2))
-        with np.errstate(invalid="ignore"):
-            iou_B = (seen_BHW & true_BHW).sum(axis=(1, 2)) / union_B
-        self._add(iou_B[has_boxes_B])
+        self._add(mask_iou(heatmap_BHW, mask_BHW)[has_boxes_B])
 
 
 class MeanFocus(MeanOfKnown):
@@ -135,6 +131,59 @@ class MeanFocus(MeanOfKnown):
     def update(self, pam_BHW: NDArray[np.float32], mask_BHW: NDArray[np.float32], has_boxes_B: Bools) -> None:
         """Add a batch. Images without boxes, and those where no cell speaks for the action, are left out."""
         self._add(focus(pam_BHW, mask_BHW)[has_boxes_B])
+
+
+def mask_iou(heatmap_BHW: Floats, mask_BHW: Floats) -> NDArray[np.float64]:
+    """Overlap of heatmap and human mask, each cut at 0.5: intersection / union, ``[B]``; NaN where both are empty."""
+    seen_BHW, true_BHW = heatmap_BHW > _ON, mask_BHW > _ON
+    with np.errstate(invalid="ignore"):
+        iou_B: NDArray[np.float64] = (seen_BHW & true_BHW).sum(axis=(1, 2)) / (seen_BHW | true_BHW).sum(axis=(1, 2))
+    return iou_B
+
+
+def pixel_average_precision(heatmap_BHW: Floats, mask_BHW: Floats) -> NDArray[np.float64]:
+    """Average precision of each heatmap as a ranking of its own cells by how likely they lie on a person, ``[B]``.
+
+    No threshold has to be chosen for it. NaN where no cell, or every cell, lies on a person: nothing can be ranked.
+    """
+    true_BN = mask_BHW.reshape(len(mask_BHW), -1) > _ON
+    scores_BN = heatmap_BHW.reshape(true_BN.shape)
+    return np.array(
+        [
+            average_precision(scores_N, true_N) if true_N.any() and not true_N.all() else np.nan
+            for scores_N, true_N in zip(scores_BN, true_BN, strict=True)
+        ]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """Photographs of one action that were taken for another."""
+
+    action: int
+    taken_for: int
+    images: int
+    share: float
+    """Of the photographs of the action."""
+
+
+def confusions(scores_NA: Floats, action_N: Ints) -> tuple[Confusion, ...]:
+    """Every pair of actions that was confused, the most frequent first."""
+    classes = scores_NA.shape[1]
+    counts_AA = np.bincount(action_N * classes + scores_NA.argmax(axis=1), minlength=classes**2)
+    counts_AA = counts_AA.reshape(classes, classes)
+    of_action_A = counts_AA.sum(axis=1)
+    wrong_AA = counts_AA * ~np.eye(classes, dtype=bool)
+    pairs = sorted(zip(*np.nonzero(wrong_AA), strict=True), key=lambda pair: (-wrong_AA[pair], pair))
+    return tuple(
+        Confusion(
+            action=int(action),
+            taken_for=int(other),
+            images=int(wrong_AA[action, other]),
+            share=float(wrong_AA[action, other] / of_action_A[action]),
+        )
+        for action, other in pairs
+    )
 
 
 def _mean_of_known(values: Floats) -> float:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SMALL_STD = 0.01
 _UNDECIDED = 0.5
+_ELSEWHERE = 0.1
+"""Weight of a cell without a person against one with a person, when the pool follows the heatmap."""
 
 
 class Prediction(NamedTuple):
@@ -35,7 +37,8 @@ class Prediction(NamedTuple):
     """Where the person is (M*), float32, about 0 outside and 1 on a person but not limited to 1; None without a
     localisation branch."""
     features_BKHW: Tensor
-    """The map that the classifier pools (F_cls), in the arithmetic of the forward pass."""
+    """The map that the classifier pools (F_cls, weighted when the pool follows the person), in the arithmetic of the
+    forward pass."""
 
 
 class ActionBranch(nn.Module):
@@ -53,12 +56,11 @@ class ActionBranch(nn.Module):
         nn.init.normal_(self.classifier.weight, std=_SMALL_STD)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, features_BKHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give (logits_BA, cam_BAHW, F_cls) for the backbone's features."""
-        features_BKHW = self.conv(features_BKHW)
+    def forward(self, features_BKHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Give (logits_BA, cam_BAHW) for F_cls, the output of ``conv``."""
         cam_BAHW = functional.conv2d(features_BKHW, self.classifier.weight[:, :, None, None]).float()
         logits_BA = cam_BAHW.mean(dim=(2, 3)) + self.classifier.bias
-        return logits_BA, cam_BAHW, features_BKHW
+        return logits_BA, cam_BAHW
 
 
 class LocalisationBranch(nn.Module):
@@ -66,6 +68,10 @@ class LocalisationBranch(nn.Module):
 
     It starts near 0.5 in every cell. A relu whose first outputs are negative gets no gradient and stays at zero for
     ever; from 0.5 the branch can go both ways, and the summed squared error starts at a quarter per cell.
+
+    Later a step that is too large can still kill it. ``straight_through`` revives it: the same heatmap, but where the
+    relu cuts, the gradient passes as if it had not. The squared error then pulls a dead cell up exactly where a
+    person is (its gradient is -2), and leaves it alone where nobody is (its gradient is 0).
     """
 
     def __init__(self, in_channels: int, channels: tuple[int, ...], activation: LocalisationActivation) -> None:
@@ -74,14 +80,18 @@ class LocalisationBranch(nn.Module):
         pairs = zip((in_channels, *channels), channels[:-1], strict=False)
         self.hidden = nn.Sequential(*(_conv_relu(before, after) for before, after in pairs))
         self.last = nn.Conv2d((in_channels, *channels)[-2], 1, 3, padding=1)
-        self.activation = nn.ReLU() if activation == "relu" else nn.Sigmoid()
+        self.activation = nn.Sigmoid() if activation == "sigmoid" else nn.ReLU()
+        self.straight_through = activation == "straight_through"
         nn.init.normal_(self.last.weight, std=_SMALL_STD)
-        nn.init.constant_(self.last.bias, _UNDECIDED if activation == "relu" else 0.0)  # type: ignore[arg-type]
+        nn.init.constant_(self.last.bias, 0.0 if activation == "sigmoid" else _UNDECIDED)  # type: ignore[arg-type]
 
     def forward(self, features_BKHW: Tensor) -> Tensor:
         """Give the heatmap ``[B, H, W]``, float32, at least 0."""
-        heatmap: Tensor = self.activation(self.last(self.hidden(features_BKHW)).float())
-        return heatmap.squeeze(1)
+        raw_B1HW = self.last(self.hidden(features_BKHW)).float()
+        heatmap_B1HW: Tensor = self.activation(raw_B1HW)
+        if self.training and self.straight_through:
+            heatmap_B1HW = raw_B1HW + (heatmap_B1HW - raw_B1HW).detach()
+        return heatmap_B1HW.squeeze(1)
 
 
 class LGANet(nn.Module):
@@ -114,9 +124,18 @@ class LGANet(nn.Module):
             raise ValueError(f"images must be uint8 [B, H, W, 3]; got {image_BHWC.dtype} {list(image_BHWC.shape)}")
         image_BHWC = image_BHWC.to(self.scale_C.dtype) * self.scale_C + self.shift_C
         # As a view of NHWC memory this already is PyTorch's channels_last format, the faster one.
-        features_BKHW = self.backbone(image_BHWC.permute(0, 3, 1, 2))
-        logits_BA, cam_BAHW, action_features_BKHW = self.action(features_BKHW)
-        heatmap_BHW = None if self.localisation is None else self.localisation(features_BKHW)
+        return self.recognise(self.backbone(image_BHWC.permute(0, 3, 1, 2)))
+
+    def recognise(self, features_BKHW: Tensor) -> Prediction:
+        """Recognise the action from the backbone's features."""
+        action_features_BKHW = self.action.conv(features_BKHW)
+        heatmap_BHW: Tensor | None = None
+        if self.localisation is not None:
+            at_action = self.config.localisation_source == "action"
+            heatmap_BHW = self.localisation(action_features_BKHW if at_action else features_BKHW)
+            if self.config.pooling == "person":
+                action_features_BKHW = _weigh_by_person(action_features_BKHW, heatmap_BHW)
+        logits_BA, cam_BAHW = self.action(action_features_BKHW)
         return Prediction(logits_BA, cam_BAHW, heatmap_BHW, action_features_BKHW)
 
     @property
@@ -145,10 +164,19 @@ def build_network(config: ModelConfig) -> LGANet:
     action = ActionBranch(backbone.channels, channels, len(config.classes))
     localisation = None
     if config.has_heatmap:
-        localisation = LocalisationBranch(
-            backbone.channels, config.localisation_channels, config.localisation_activation
-        )
+        seen = config.action_channels if config.localisation_source == "action" else backbone.channels
+        localisation = LocalisationBranch(seen, config.localisation_channels, config.localisation_activation)
     return LGANet(config, backbone, action, localisation)
+
+
+def _weigh_by_person(features_BKHW: Tensor, heatmap_BHW: Tensor) -> Tensor:
+    """Multiply every cell by its share of the person, on average 1: the mean over the cells becomes a weighted one.
+
+    A heatmap that is the same everywhere, a dead one too, changes nothing: then nobody knows better than the mean.
+    """
+    weight_BHW = heatmap_BHW.clamp(max=1) + _ELSEWHERE
+    weight_BHW = weight_BHW / weight_BHW.mean(dim=(1, 2), keepdim=True)
+    return features_BKHW * weight_BHW[:, None].to(features_BKHW.dtype)
 
 
 def _conv_relu(in_channels: int, out_channels: int) -> nn.Sequential:

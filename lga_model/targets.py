@@ -6,8 +6,15 @@ in pixels: x to the right and y down, both in [0, 1].
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lga_model.annotations import Box, Point
 
 
 def human_mask(
@@ -55,6 +62,25 @@ def human_mask(
     columns, rows = (visible_N2 * grid_hw[::-1]).astype(int).T
     mask_HW[rows, columns] = 1
     return mask_HW
+
+
+def box_around(joints: Sequence[Point], expansion: float = 0.5) -> Box | None:
+    """Give the box of a person of whom only the joints are known: the tight one, expanded.
+
+    Args:
+        joints: ``(x, y)`` in pixels.
+        expansion: How much longer each side becomes, half of it at either end; 50 % as in the paper.
+
+    Returns:
+        ``(x0, y0, x1, y1)`` in pixels, maybe reaching out of the image; None when the joints span no area.
+    """
+    if not joints:
+        return None
+    xs, ys = zip(*joints, strict=True)
+    x_margin, y_margin = ((max(values) - min(values)) * expansion / 2 for values in (xs, ys))
+    if not x_margin or not y_margin:
+        return None
+    return min(xs) - x_margin, min(ys) - y_margin, max(xs) + x_margin, max(ys) + y_margin
 
 
 def _cell_centres(grid_hw: tuple[int, int]) -> NDArray[np.float64]:

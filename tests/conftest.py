@@ -75,6 +75,54 @@ def ray_local(s3) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def registry(tmp_path_factory) -> str:
+    """A registry with one small model of random weights, ``tiny:1``, and its engine on onnxruntime."""
+    # Seconds that tests of other things need not wait for.
+    import torch  # noqa: PLC0415
+
+    from lga_model.calibration import Calibration  # noqa: PLC0415
+    from lga_model.checkpoint import ModelRecord, save_model  # noqa: PLC0415
+    from lga_model.config import FAST, ImageConfig, ModelConfig  # noqa: PLC0415
+    from lga_model.images import PREPROCESSING  # noqa: PLC0415
+    from lga_model.network import build_network  # noqa: PLC0415
+    from workers.compile.build import build_engine, load_source, write_record  # noqa: PLC0415
+    from workers.engines import Parity  # noqa: PLC0415
+    from workers.registry import Registry  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("model")
+    config = ModelConfig(
+        backbone="test_resnet",
+        classes=("climbing", "cooking", "running"),
+        image=ImageConfig(size_px=64),
+        output_stride=16,
+        action_channels=16,
+        localisation_channels=(8, 1),
+    )
+    torch.manual_seed(0)
+    network = build_network(config)
+    record = ModelRecord(config=config, recipe=FAST, calibration=Calibration.none(), preprocessing=PREPROCESSING)
+    bundle, engine = folder / "bundle", folder / "engine"
+    save_model(bundle, network, record)
+    (bundle / "metrics.json").write_text("{}")
+    (bundle / "training.json").write_text("{}")
+    engine.mkdir()
+    registry = Registry(str(folder / "registry"))
+    version = registry.publish("tiny", bundle)
+    proven = Parity(
+        images=1,
+        top1_agreement=1.0,
+        max_probability_difference=0.0,
+        max_heatmap_difference=0.0,
+        max_pam_difference=0.0,
+        device="cpu",
+    )
+    made = build_engine(load_source(version, registry.fetch(version)), "onnxruntime", "fp32", engine)
+    write_record(made.model_copy(update={"parity": proven}), engine)
+    registry.add_engine(version, engine)
+    return registry.uri
+
+
+@pytest.fixture(scope="session")
 def stanford40() -> Path:
     """The folder of the real photographs; the test is skipped where they are absent."""
     beside = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "stanford40"

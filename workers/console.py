@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
-from typing import TextIO
+from collections.abc import Sequence
+from typing import Any, Literal, TextIO
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 _UNLIMITED = 4096
 
@@ -19,3 +24,28 @@ def result_console(stream: TextIO | None = None) -> Console:
     stream = stream or sys.stdout
     # A table in a file must not be cut to the 80 columns of a terminal that is not there.
     return Console(file=stream, width=None if stream.isatty() else _UNLIMITED)
+
+
+def print_rows(form: Literal["table", "csv", "json"], names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows on stdout: a table, CSV, or one JSON object in each line. Text from outside is no markup."""
+    if form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([_text(value) for value in row] for row in rows)
+    elif form == "json":
+        for row in rows:
+            record = dict(zip(names, row, strict=True))
+            print(json.dumps(record, ensure_ascii=False, default=str))
+    else:
+        table = Table(box=None)
+        for name in names:
+            table.add_column(Text(name))
+        for row in rows:
+            table.add_row(*(Text(_text(value)) for value in row))
+        result_console().print(table)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)

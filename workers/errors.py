@@ -9,6 +9,8 @@
     │   └── ConditionFailed        somebody else wrote first
     ├── ClusterError            5  Ray could not be started, reached, or kept alive
     ├── TooManyFailures         3  the run finished, but more objects failed than allowed
+    ├── AlreadyRunning          0  another attempt does this work: nothing to do here
+    ├── Superseded              5  another attempt took this run over
     ├── Refused                 4  the gate or the parity check said no
     └── Stopped           130/143  a signal asked for the end
 
@@ -69,6 +71,16 @@ class TooManyFailures(WorkerError):
     """The run is complete and written, but more objects failed than ``--max-failure-rate`` allows."""
 
     exit_code = 3
+
+
+class AlreadyRunning(WorkerError):
+    """Another attempt is at work on the same run, and this one was told to leave it alone."""
+
+    exit_code = 0
+
+
+class Superseded(WorkerError):
+    """Another attempt has taken the run over from this one. Nothing is lost: the other one finishes it."""
 
 
 class Refused(WorkerError):

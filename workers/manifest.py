@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from lga_model.annotations import Annotation, Manifest, ManifestError, read_manifest
 from lga_model.images import ImageError, decode_image
+from lga_model.nobody import decode_window, empty_window
 from workers.errors import ObjectMissing, SettingsError
 from workers.storage import read_uri, split_uri
 
 _SHOWN = 5
 _READERS = 8
 
+Decode = Callable[[bytes, Annotation, int], NDArray[np.uint8]]
 Batch = tuple[Sequence[Annotation], NDArray[np.uint8]]
 
 
@@ -56,8 +58,29 @@ def refuse_bad_rows(manifest: Manifest, uri: str) -> None:
     raise SettingsError(f"{uri} has {len(bad)} bad rows: {shown}{more}. Mend them, or leave them out: --skip-invalid")
 
 
-def read_batches(annotations: Sequence[Annotation], size_px: int, batch_size: int) -> Generator[Batch]:
+def whole_photograph(data: bytes, _: Annotation, size_px: int) -> NDArray[np.uint8]:
+    """All of a photograph, as the network takes it."""
+    return decode_image(data, size_px).pixels_HWC
+
+
+def part_without_people(data: bytes, annotation: Annotation, size_px: int) -> NDArray[np.uint8]:
+    """The largest part outside all boxes of a photograph that has one, as ``empty_window`` finds it."""
+    window = empty_window(annotation.boxes, annotation.width, annotation.height)
+    if window is None:
+        raise ValueError(f"{annotation.image} has no part without people")
+    return decode_window(data, size_px, window, annotation.width, annotation.height)
+
+
+def read_batches(
+    annotations: Sequence[Annotation], size_px: int, batch_size: int, decode: Decode = whole_photograph
+) -> Generator[Batch]:
     """Photographs of a loaded manifest in batches; the next batch is read while the present one is worked on.
+
+    Args:
+        annotations: Rows of the manifest.
+        size_px: Side of the square.
+        batch_size: Images in a batch.
+        decode: What to take of each photograph.
 
     Yields:
         The annotations of a batch and their pixels, RGB uint8 ``[B, size_px, size_px, 3]``; the last may be smaller.
@@ -70,7 +93,7 @@ def read_batches(annotations: Sequence[Annotation], size_px: int, batch_size: in
     pool = ThreadPoolExecutor(_READERS)
 
     def start_reading(chunk: Sequence[Annotation]) -> list[Future[NDArray[np.uint8]]]:
-        return [pool.submit(_pixels, annotation, size_px) for annotation in chunk]
+        return [pool.submit(_pixels, annotation, size_px, decode) for annotation in chunk]
 
     try:
         reading = [start_reading(chunk) for chunk in chunks[:1]]
@@ -81,9 +104,9 @@ def read_batches(annotations: Sequence[Annotation], size_px: int, batch_size: in
         pool.shutdown(cancel_futures=True)
 
 
-def _pixels(annotation: Annotation, size_px: int) -> NDArray[np.uint8]:
+def _pixels(annotation: Annotation, size_px: int, decode: Decode) -> NDArray[np.uint8]:
     try:
-        return decode_image(read_uri(annotation.image), size_px).pixels_HWC
+        return decode(read_uri(annotation.image), annotation, size_px)
     except ImageError as error:
         raise SettingsError(f"the manifest names {annotation.image}, which cannot be decoded: {error}") from error
     except ObjectMissing as error:

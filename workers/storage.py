@@ -12,6 +12,8 @@ import fcntl
 import functools
 import hashlib
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 import boto3
+from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from typing_extensions import override
@@ -29,6 +32,7 @@ from workers.errors import AccessDenied, ConditionFailed, ObjectMissing, Setting
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 _MISSING = {"NoSuchKey", "NoSuchBucket", "NotFound", "404"}
 _DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403", "401"}
@@ -43,6 +47,7 @@ _THROTTLED = {
     "503",
     "504",
 }
+_NO_SUCH_RANGE = 416
 _CONDITION = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
@@ -66,6 +71,14 @@ class Blob:
     token: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Some bytes of an object, and how many it has."""
+
+    data: bytes
+    size_bytes: int
+
+
 class Store(Protocol):
     """What a job needs of an object store. Safe to use from several threads; pickles by its root."""
 
@@ -73,6 +86,18 @@ class Store(Protocol):
 
     def get(self, key: str) -> Blob:
         """Read one object whole. Raises ``ObjectMissing``, ``AccessDenied``, ``Throttled``, ``StorageError``."""
+
+    def get_range(self, key: str, start: int, length: int) -> Part:
+        """Read some bytes of an object, fewer where it ends.
+
+        Args:
+            key: Name relative to the root.
+            start: Of the first byte; negative counts from the end, and reads to the end.
+            length: How many bytes.
+
+        Raises:
+            StorageError: As ``get``.
+        """
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_token: str | None = None) -> str:
         """Write one object atomically and return its new token.
@@ -86,6 +111,9 @@ class Store(Protocol):
         Raises:
             ConditionFailed: Somebody else wrote first. Nothing was changed.
         """
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write one object from a file, atomically, whatever its size."""
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects whose key starts with ``prefix``, streamed, in the store's own order.
@@ -154,9 +182,31 @@ def _client() -> S3Client:
     return boto3.session.Session().client("s3", config=config)
 
 
+@dataclass(frozen=True, kw_only=True)
+class S3Access:
+    """What boto3's standard chain found out, for another client of the same servers."""
+
+    endpoint: str
+    region: str
+    session: boto3.session.Session
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether this is Amazon's own S3."""
+        return bool(re.fullmatch(r"https://[^/]*\.amazonaws\.com(\.cn)?/?", self.endpoint))
+
+
+@functools.cache
+def s3_access() -> S3Access:
+    """Where S3 is, and the session that holds the credentials."""
+    meta = _client().meta
+    return S3Access(endpoint=meta.endpoint_url, region=meta.region_name, session=boto3.session.Session())
+
+
 def forget_client() -> None:
     """Make the next request read the environment again, after the credentials or the endpoint changed."""
     _client.cache_clear()
+    s3_access.cache_clear()
 
 
 def s3_answers(endpoint: str, access_key: str, secret_key: str, buckets: tuple[str, ...]) -> bool:
@@ -209,6 +259,25 @@ class S3Store(Store):
         return Blob(data=data, token=answer["ETag"])
 
     @override
+    def get_range(self, key: str, start: int, length: int) -> Part:
+        asked = f"bytes={start}" if start < 0 else f"bytes={start}-{start + length - 1}"
+        with _told("read", self.uri(key)):
+            try:
+                answer = _client().get_object(Bucket=self.bucket, Key=self._key(key), Range=asked)
+            except ClientError as error:
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != _NO_SUCH_RANGE:
+                    raise
+                return Part(data=b"", size_bytes=0)  # An empty object has no range at all.
+            data = answer["Body"].read()
+        if len(data) != answer["ContentLength"]:
+            raise Throttled("read", self.uri(key), f"{len(data)} of {answer['ContentLength']} bytes arrived")
+        # A server that knows no ranges sends the whole object, and no Content-Range.
+        told = answer.get("ContentRange", "").rpartition("/")[2]
+        if told.isdigit():
+            return Part(data=data, size_bytes=int(told))
+        return Part(data=data[start:] if start < 0 else data[start : start + length], size_bytes=len(data))
+
+    @override
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_token: str | None = None) -> str:
         with _told("write", self.uri(key)):
             if if_absent:
@@ -220,18 +289,34 @@ class S3Store(Store):
         return answer["ETag"]
 
     @override
+    def put_file(self, key: str, path: Path) -> None:
+        with _told("write", self.uri(key)):
+            try:
+                _client().upload_file(str(path), self.bucket, self._key(key))
+            except S3UploadFailedError as error:
+                raise StorageError("write", self.uri(key), str(error)) from error
+
+    @override
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         base = f"{self.prefix}/" if self.prefix else ""
         pages = _client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=base + prefix)
         with _told("list", self.uri(prefix)):
             for page in pages:
                 for entry in page.get("Contents", ()):
-                    yield ObjectInfo(
-                        key=entry["Key"][len(base) :],
-                        etag=entry["ETag"].strip('"'),
-                        size_bytes=entry["Size"],
-                        last_modified=entry["LastModified"].astimezone(UTC),
-                    )
+                    yield _listed(entry, base)
+
+    def level(self, folder: str) -> Iterator[ObjectInfo | str]:
+        """The objects and the folders directly in a folder; folders as strings that end in a slash.
+
+        Args:
+            folder: Empty, or ending in a slash.
+        """
+        base = f"{self.prefix}/" if self.prefix else ""
+        pages = _client().get_paginator("list_objects_v2")
+        with _told("list", self.uri(folder)):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=base + folder, Delimiter="/"):
+                yield from (entry["Prefix"][len(base) :] for entry in page.get("CommonPrefixes", ()))
+                yield from (_listed(entry, base) for entry in page.get("Contents", ()))
 
     @override
     def exists(self, key: str) -> bool:
@@ -254,6 +339,15 @@ class S3Store(Store):
     @override
     def uri(self, key: str = "") -> str:
         return f"{self.root}/{key}" if key else self.root
+
+
+def _listed(entry: ObjectTypeDef, base: str) -> ObjectInfo:
+    return ObjectInfo(
+        key=entry["Key"][len(base) :],
+        etag=entry["ETag"].strip('"'),
+        size_bytes=entry["Size"],
+        last_modified=entry["LastModified"].astimezone(UTC),
+    )
 
 
 @contextlib.contextmanager
@@ -305,6 +399,14 @@ class FolderStore(Store):
         return Blob(data=data, token=_token(data))
 
     @override
+    def get_range(self, key: str, start: int, length: int) -> Part:
+        path = self.path / key
+        with _told_by_os("read", self.uri(key)), path.open("rb") as stream:
+            size = path.stat().st_size
+            stream.seek(max(0, size + start) if start < 0 else start)
+            return Part(data=stream.read(size if start < 0 else length), size_bytes=size)
+
+    @override
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_token: str | None = None) -> str:
         target = self.path / key
         with _told_by_os("write", self.uri(key)):
@@ -323,6 +425,15 @@ class FolderStore(Store):
                 else:
                     aside.replace(target)
         return _token(data)
+
+    @override
+    def put_file(self, key: str, path: Path) -> None:
+        target = self.path / key
+        with _told_by_os("write", self.uri(key)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _written_aside(target, b"") as aside:
+                shutil.copyfile(path, aside)
+                aside.replace(target)
 
     @override
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:

@@ -7,9 +7,6 @@ images of each class becomes one, chosen by a hash of the file name, so that it 
 
 from __future__ import annotations
 
-import hashlib
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -17,20 +14,7 @@ import defusedxml.ElementTree as SafeElementTree
 from defusedxml.common import DefusedXmlException
 
 from lga_model.annotations import Annotation, Box, Split
-
-
-class DatasetError(ValueError):
-    """A raw data set that is not as it should be; names the file and the field."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawDataset:
-    """What was found in a raw data set."""
-
-    annotations: tuple[Annotation, ...]
-    """Images relative to the data set's root."""
-    missing: tuple[str, ...]
-    """Images that the split files name and that are not there."""
+from lga_model.datasets.raw import DatasetError, RawDataset, number, set_aside
 
 
 def read_stanford40(root: Path, *, validation_share: float = 0.1, seed: int = 0) -> RawDataset:
@@ -52,7 +36,7 @@ def read_stanford40(root: Path, *, validation_share: float = 0.1, seed: int = 0)
     for action in _actions(root / "ImageSplits" / "actions.txt"):
         training = _names(root / "ImageSplits" / f"{action}_train.txt")
         splits: dict[str, Split] = dict.fromkeys(training, "train")
-        splits |= dict.fromkeys(_set_aside(training, validation_share, seed), "val")
+        splits |= dict.fromkeys(set_aside(training, validation_share, seed), "val")
         splits |= dict.fromkeys(_names(root / "ImageSplits" / f"{action}_test.txt"), "test")
         for name, split in splits.items():
             if (root / "JPEGImages" / name).is_file():
@@ -89,12 +73,6 @@ def _lines(path: Path) -> list[str]:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
-def _set_aside(names: list[str], share: float, seed: int) -> list[str]:
-    """The validation part: the smallest hashes, so that one more image moves no other."""
-    order = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-    return order[: math.floor(share * len(names) + 0.5)]
-
-
 def _annotation(root: Path, name: str, action: str, split: Split) -> Annotation:
     path = root / "XMLAnnotations" / f"{Path(name).stem}.xml"
     tree = _parse(path)
@@ -119,11 +97,4 @@ def _box(element: Element, path: Path) -> Box:
 
 
 def _number(element: Element, field: str, path: Path) -> float:
-    text = element.findtext(field)
-    try:
-        number = float(text or "")
-    except ValueError as error:
-        raise DatasetError(f"{path}: {element.tag}/{field} is {text!r}, where a number is expected") from error
-    if not math.isfinite(number) or abs(number) > 2**31:
-        raise DatasetError(f"{path}: {element.tag}/{field} is {text}, which is no number of pixels")
-    return number
+    return number(element.findtext(field), f"{path}: {element.tag}/{field}")

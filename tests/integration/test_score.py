@@ -19,17 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
-import torch
 
-from lga_model.calibration import Calibration
-from lga_model.checkpoint import ModelRecord, save_model
-from lga_model.config import FAST, ImageConfig, ModelConfig
-from lga_model.images import PREPROCESSING
-from lga_model.network import build_network
 from workers.__main__ import main
-from workers.compile.build import build_engine, load_source, write_record
-from workers.engines import EngineError, Parity, open_engine
-from workers.registry import Registry
+from workers.engines import EngineError, open_engine
 from workers.score.engine import choose_engine, find_candidates
 from workers.score.job import score_with
 from workers.score.predict import RegisteredEngine
@@ -38,42 +30,6 @@ from workers.storage import Store, open_store
 from workers.tags import TagForm, list_shards, tag_schema
 
 ACTIONS = ("climbing", "cooking", "running")
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory) -> str:
-    """A registry with one small model of random weights and its engine on onnxruntime."""
-    folder = tmp_path_factory.mktemp("model")
-    config = ModelConfig(
-        backbone="test_resnet",
-        classes=ACTIONS,
-        image=ImageConfig(size_px=64),
-        output_stride=16,
-        action_channels=16,
-        localisation_channels=(8, 1),
-    )
-    torch.manual_seed(0)
-    network = build_network(config)
-    record = ModelRecord(config=config, recipe=FAST, calibration=Calibration.none(), preprocessing=PREPROCESSING)
-    bundle, engine = folder / "bundle", folder / "engine"
-    save_model(bundle, network, record)
-    (bundle / "metrics.json").write_text("{}")
-    (bundle / "training.json").write_text("{}")
-    engine.mkdir()
-    registry = Registry(str(folder / "registry"))
-    version = registry.publish("tiny", bundle)
-    proven = Parity(
-        images=1,
-        top1_agreement=1.0,
-        max_probability_difference=0.0,
-        max_heatmap_difference=0.0,
-        max_pam_difference=0.0,
-        device="cpu",
-    )
-    made = build_engine(load_source(version, registry.fetch(version)), "onnxruntime", "fp32", engine)
-    write_record(made.model_copy(update={"parity": proven}), engine)
-    registry.add_engine(version, engine)
-    return registry.uri
 
 
 def photograph(seed: int) -> bytes:
@@ -99,12 +55,14 @@ def run_records(output: Store) -> list[dict]:
 
 def command(source: str, output: str, registry: str, *more: str) -> list[str]:
     where = ["--input", source, "--output", output, "--registry", registry, "--model", "tiny:1"]
-    return ["score", *where, "--batch-size", "8", *more]
+    return ["score", *where, "--batch-size", "8", "--lease-s", "2", *more]
 
 
 def score_here(source: str, output: str, registry: str, **settings) -> dict:
     """A run inside this process's Ray; returns its record."""
-    asked = ScoreSettings(input=source, output=output, registry=registry, model="tiny:1", batch_size=8, **settings)
+    asked = ScoreSettings(
+        input=source, output=output, registry=registry, model="tiny:1", batch_size=8, lease_s=2, **settings
+    )
     candidates = find_candidates(registry, "tiny:1")
     engine = choose_engine(candidates, "best")
     opener = RegisteredEngine(registry=registry, version=candidates.version, record=engine, threads=1)
@@ -160,6 +118,61 @@ def test_a_bucket_becomes_tags(s3, ray_local, registry, capsys):
     assert {"photos/0007.jpg", "photos/new.jpg"} == {
         row["key"] for row in rows(output, second["run_id"]) if row["status"] == "ok"
     }
+
+
+def test_failures_are_listed_and_scored_again(s3, ray_local, registry, tmp_path, capsys):
+    """
+    What could not be scored is listed, exported, and scored again by its reason, with other limits; then it is in
+    quarantine no longer. The same engine, a run of its own, a balanced account. A dry run tells what there is to do.
+    """
+    bucket, output = s3.bucket(), s3.bucket()
+    store = fill(bucket, 2)
+    store.put("photos/big.jpg", photograph(7) + b" " * 60_000)
+    store.put("photos/text.jpg", b"hello")
+    asked = command(bucket, output, registry, "--max-object-bytes", "50000")
+    assert 0 == main([*asked, "--dry-run", "--price-per-hour", "2"])
+    assert "4 objects" in capsys.readouterr().out
+    assert [] == list(open_store(output).list())
+    assert 0 == main(asked)
+
+    def quarantined() -> dict[str, str]:
+        capsys.readouterr()
+        assert 0 == main(["runs", "quarantine", "--output", output, "--format", "json"])
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return {row["key"]: row["reason"] for row in rows}
+
+    assert {"photos/big.jpg": "too_large", "photos/text.jpg": "not_an_image"} == quarantined()
+    exported = str(tmp_path / "bad.parquet")
+    assert 0 == main(["runs", "quarantine", "--output", output, "--export", exported, "--reason", "too_large"])
+    assert ["photos/big.jpg"] == pq.read_table(exported)["key"].to_pylist()
+    retry = ["runs", "retry", "--output", output, "--reason", "too_large"]
+    assert 0 == main([*retry, "--max-object-bytes", "100000"])
+    assert {"photos/text.jpg": "not_an_image"} == quarantined()
+    *_, newest = sorted(run_records(open_store(output)), key=lambda record: record["started_at"])
+    assert (1, 1, 0) == tuple(newest["account"][part] for part in ("listed", "ok", "failed"))
+    assert [1] == list(newest["quality"]["distribution"]["classes"].values())
+    assert 0 == main(retry)
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_candidate_is_compared_with_production(s3, ray_local, registry, tmp_path, capsys):
+    """
+    The same model twice changes nothing; what it compared is told, as a table, JSON and a page.
+    """
+    bucket = s3.bucket()
+    fill(bucket, 12)
+    page, figures = tmp_path / "shadow.html", tmp_path / "shadow.json"
+    models = ["--model", "tiny:1", "--candidate", "tiny:1", "--registry", registry]
+    written = ["--html", str(page), "--json-output", str(figures), "--price-per-hour", "3"]
+
+    assert 0 == main(["shadow", "--input", bucket, "--sample-size", "8", "--batch-size", "8", *models, *written])
+    facts = json.loads(figures.read_text())
+    assert (8, 12, 8, 0) == (
+        facts["sampled"], facts["listed"], facts["comparison"]["compared"], facts["comparison"]["flips"]
+    )  # fmt: skip
+    assert 1.0 == facts["comparison"]["heatmap_overlap"] or facts["comparison"]["heatmap_overlap"] is None
+    assert "labels that flip" in capsys.readouterr().out
+    assert "tiny:1" in page.read_text()
 
 
 def test_nothing_to_score_is_done_at_once(s3, ray_local, registry):

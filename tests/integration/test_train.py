@@ -47,7 +47,8 @@ def settings(manifest, registry, **changes) -> TrainSettings:
         "manifest": str(manifest),
         "name": "squares",
         "registry": str(registry),
-        "backbone": "resnet10t",
+        "backbone": "test_resnet",
+        "output_stride": 16,
         "size_px": SIZE,
         "batch_size": 8,
         "precision": "fp32",
@@ -76,7 +77,8 @@ def read(registry, version, name):
 def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest, tmp_path, capsys):
     """
     The version loads and says what it is. The same run with more epochs continues after its last one, here with a
-    second worker; asked for nothing more, it publishes nothing more. A broken image is skipped and counted.
+    second worker; asked for nothing more, it publishes nothing more. A broken image is skipped and counted. The parts
+    without people of the 13 validation photographs are in the calibration's record, and in no figure of the actions.
     """
     first = settings(
         with_broken_image(manifest, tmp_path),
@@ -84,6 +86,11 @@ def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest
         output=f"{s3.bucket()}/training",
         run="again",
         skip_invalid=True,
+        nobody_share=0.25,
+        class_balance=1.0,
+        layer_decay=0.8,
+        ema_decay=0.9,
+        localisation_activation="straight_through",
     )
 
     assert 0 == train(first)
@@ -92,7 +99,7 @@ def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest
     network, record = load_model(Registry(str(tmp_path)).fetch(Registry(str(tmp_path)).resolve("squares:1")))
 
     assert ("left", "right", "up") == record.config.classes
-    assert (2, 2) == network.feature_size
+    assert (4, 4) == network.feature_size
     assert 0.9 == record.calibration.coverage
     assert 1 == read(tmp_path, 1, "training.json")["unusable_images"]
 
@@ -106,12 +113,66 @@ def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest
     assert before["history"] == after["history"][:1]
     assert {"left", "right", "up"} == set(after["validation"]["average_precision"])
     assert [13, 13] == [epoch["images"] for epoch in after["history"]]
+    assert 13 == after["calibration"]["nobody_images"]
+    assert 0 <= after["calibration"]["nobody_found"] <= 1
+    assert [1.0, 1 - after["validation"]["top1"]] == pytest.approx(after["calibration"]["risk_at_coverage"][-1])
 
     capsys.readouterr()
 
     assert 0 == train(longer)
     assert "published as squares:2" in capsys.readouterr().out
     assert [1, 2] == [version.number for version in Registry(str(tmp_path)).versions("squares")]
+
+
+def test_two_workers_learn_as_one(ray_local, manifest, tmp_path):
+    """
+    With the same micro-batches the curves are the same, up to the rounding of sums taken in another order.
+    """
+    for workers in (1, 2):
+        chosen = settings(
+            manifest, tmp_path, workers=workers, micro_batch_size=4, epochs=2, gate=False, run=f"with-{workers}"
+        )
+
+        assert 0 == train(chosen)
+
+    alone, together = (read(tmp_path, version, "metrics.json")["history"] for version in (1, 2))
+    for one, other in zip(alone, together, strict=True):
+        for figure in ("loss", "loss_classification", "loss_mask", "map", "focus"):
+            assert pytest.approx(one[figure], rel=1e-3, abs=1e-4) == other[figure], figure
+
+    assert [1, 1] == [epoch["workers"] for epoch in alone]
+    assert [2, 2] == [epoch["workers"] for epoch in together]
+
+
+def test_the_gate_keeps_what_does_not_beat_production(ray_local, manifest, tmp_path, capsys):
+    """
+    Exit code 4 with a table that says why, and no new version; another rule needs no other training.
+    """
+    first = settings(manifest, tmp_path, run="first")
+
+    assert 0 == train(first)
+
+    registry = Registry(str(tmp_path))
+    registry.promote(registry.resolve("squares:1"), "production")
+    flags = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in settings(manifest, tmp_path, run="second", seed=1, gate_min_gain=0.9)
+        if name in {"manifest", "name", "registry", "backbone", "output_stride", "size_px", "batch_size", "precision",
+                    "epochs", "output", "run", "seed", "gate_min_gain"}
+    ]  # fmt: skip
+    capsys.readouterr()
+
+    assert 4 == main(["train", *flags])
+
+    captured = capsys.readouterr()
+
+    assert "gate: against squares:1, 13 validation photographs" in captured.out
+    assert "more than +0.9000" in captured.out
+    assert "REFUSED" in captured.out
+    assert "Nothing was published" in captured.err
+    assert [1] == [version.number for version in registry.versions("squares")]
+    assert 0 == main(["train", *flags, "--no-gate"])
+    assert [1, 2] == [version.number for version in registry.versions("squares")]
 
 
 def test_an_error_of_a_worker_is_told_as_it_is(ray_local, manifest, tmp_path):
@@ -132,5 +193,9 @@ def test_what_can_be_refused_is_refused_before_ray_starts(tmp_path, manifest, ca
 
     assert 2 == main([*fixed, "--manifest", str(manifest), "--backbone", "resnet5000"])
     assert "no model 'resnet5000'" in capsys.readouterr().err
+    boxless = [json.loads(line) | {"boxes": []} for line in manifest.read_text().splitlines()]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, boxless)))
+    assert 2 == main([*fixed, "--manifest", str(tmp_path / "m.jsonl"), "--nobody-share", "0.1"])
+    assert "nothing in" in capsys.readouterr().err
     assert 2 == main([*fixed, "--manifest", str(tmp_path / "absent.jsonl")])
     assert "absent.jsonl (there is no such file)" in capsys.readouterr().err

@@ -69,6 +69,8 @@ def test_what_is_written_is_read_back(written, kind):
         ({"width": 1.5}, "width", "pixels"),
         ({"height": None}, "height", "missing"),
         ({"keypoints": [[1]]}, "keypoints[0]", "2 finite"),
+        ({"nobody": "yes"}, "nobody", "true or false"),
+        ({"nobody": True}, "nobody", "has person boxes"),
     ],
 )
 def test_a_bad_row_is_named(change, field, told):
@@ -113,6 +115,21 @@ def test_a_bad_box_costs_the_box(box, kept):
     assert (kept,) == tuple(annotation.boxes for annotation in manifest.annotations)
     assert (0 if kept else 1) == len(manifest.problems)
     assert () == manifest.bad_rows
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_a_photograph_of_nobody_has_no_action(kind):
+    """
+    It is no row of a split to learn an action from, and names no class; it is asked for by itself.
+    """
+    empty = Annotation(image="sky.jpg", action="", split="val", boxes=(), width=9, height=9, nobody=True)
+    data = write_manifest([*read_manifest(lines(GOOD | {"split": "val"}), "m").annotations, empty], kind)
+    manifest = read_manifest(data, "m")
+
+    assert ("running",) == manifest.classes
+    assert ["a.jpg"] == [row.image for row in manifest.split("val")]
+    assert (empty,) == manifest.nobody("val")
+    assert () == manifest.problems
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,20 @@ def test_the_map_has_the_stride_channels_and_cells_it_declares(name, output_stri
     assert output_stride == backbone.stride
 
 
+@pytest.mark.parametrize(("name", "channels"), [("resnet50", 2048), ("resnet101", 2048), ("inception_resnet_v2", 1536)])
+def test_the_papers_backbones_give_14x14_at_448(name, channels):
+    """
+    And every trainable weight of them is in one of their layers, from the image to the map.
+    """
+    backbone = build_backbone(name, 32, 448)
+    layers = backbone.layers()
+
+    assert (channels, (14, 14), 32) == (backbone.channels, backbone.feature_size, backbone.stride)
+    assert len(list(backbone.parameters())) == sum(map(len, layers)) == len({id(w) for each in layers for w in each})
+    assert next(backbone.parameters()) is layers[0][0]
+    assert len(layers) > 10
+
+
 @pytest.mark.parametrize(
     ("name", "output_stride", "message"),
     [

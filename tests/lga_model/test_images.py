@@ -6,6 +6,7 @@ import io
 import pickle
 import struct
 import zlib
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -163,7 +164,7 @@ def test_a_broken_exif_block_spoils_no_photograph():
         (b"\0" * 100, "not_an_image"),
         (b"8BPS\0\1", "unsupported"),
         (b"\xff\x0a rest", "unsupported"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "unsupported"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "decode_error" if find_spec("pillow_heif") else "unsupported"),
         (b"\x89PNG\r\n\x1a\n", "decode_error"),
         (b"\xff\xd8\xff", "truncated"),
         (b"BM" + b"\0" * 60, "decode_error"),
@@ -179,6 +180,19 @@ def test_what_is_no_photograph_says_so(data, reason):
     assert reason == caught.value.reason
     assert caught.value.detail
     assert caught.value.detail.isprintable()
+
+
+def test_a_telephones_photograph_is_read():
+    """
+    HEIC, where the extra [heif] is installed: upright, with the size that people see.
+    """
+    pytest.importorskip("pillow_heif", reason="needs the extra [heif]")
+    sink = io.BytesIO()
+    Image.new("RGB", (200, 100), (250, 10, 20)).save(sink, "HEIF")
+    image = decode_image(sink.getvalue(), SIZE)
+
+    assert (200, 100) == (image.width_px, image.height_px)
+    np.testing.assert_allclose(image.pixels_HWC.mean(axis=(0, 1)), (250, 10, 20), atol=6)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from lga_model.config import PAPER
-from lga_model.losses import lga_loss
+from lga_model.losses import NOBODY, lga_loss
 from lga_model.network import Prediction
 
 ALL = torch.tensor([True, True])
@@ -68,6 +69,22 @@ def test_an_image_without_boxes_teaches_the_heatmap_nothing_and_counts_as_an_ima
 
     assert 4 * 0.25 / 2 == terms.mask.item()
     assert [-0.5] * 4 + [0.0] * 4 == heatmap.grad.flatten().tolist()
+
+
+def test_an_image_of_nobody_teaches_silence_and_no_action():
+    """
+    Its heatmap is pulled to 0 though it has no box; its logits get no gradient; it counts as an image.
+    """
+    logits = torch.zeros(2, 3, requires_grad=True)
+    heatmap = torch.full((2, 2, 2), 0.5, requires_grad=True)
+    mask = torch.stack([torch.ones(2, 2), torch.zeros(2, 2)])
+    action, has_boxes = torch.tensor([1, NOBODY]), torch.tensor([True, False])
+    terms = lga_loss(prediction(heatmap, logits), action, mask, has_boxes, PAPER)
+    terms.total.backward()
+
+    assert pytest.approx(np.log(3) / 2) == terms.classification.item()
+    assert [-0.5] * 4 + [0.5] * 4 == heatmap.grad.flatten().tolist()
+    assert 0 == logits.grad[1].abs().sum()
 
 
 def test_the_loss_of_a_batch_is_the_average_of_its_halves():

@@ -8,7 +8,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from lga_model.metrics import MaskIoU, MeanAveragePrecision, MeanFocus, average_precision
+from lga_model.metrics import (
+    MaskIoU,
+    MeanAveragePrecision,
+    MeanFocus,
+    average_precision,
+    confusions,
+    pixel_average_precision,
+)
 
 
 def test_average_precision_by_hand():
@@ -114,3 +121,28 @@ def test_mean_focus_leaves_out_what_is_unknown():
     assert 0.5 == metric.compute()
     metric.reset()
     assert math.isnan(metric.compute())
+
+
+def test_pixel_precision_ranks_the_cells_of_one_image():
+    """
+    The person's two cells at ranks 1 and 3; an image that is all person, or has none, ranks nothing.
+    """
+    heatmap = np.tile(np.array([[0.9, 0.5], [0.2, 0.1]]), (3, 1, 1))
+    mask = np.array([[[1, 0], [1, 0]], [[1, 1], [1, 1]], [[0, 0], [0, 0]]], np.float64)
+    found = pixel_average_precision(heatmap, mask)
+
+    assert pytest.approx((1 + 2 / 3) / 2) == found[0]
+    assert np.isnan(found[1:]).all()
+
+
+def test_confusions_by_hand():
+    """
+    Of three photographs of action 0 two are taken for 2, of two of action 1 one for 0; none is taken for 1.
+    """
+    scores = np.eye(3)[[2, 2, 0, 1, 0]]
+    found = confusions(scores, np.array([0, 0, 0, 1, 1]))
+
+    assert [(0, 2, 2, 2 / 3), (1, 0, 1, 1 / 2)] == [
+        (pair.action, pair.taken_for, pair.images, pair.share) for pair in found
+    ]
+    assert () == confusions(np.eye(3), np.arange(3))

@@ -5,7 +5,7 @@ import torch
 
 from lga_model.config import PAPER, ImageConfig, ModelConfig
 from lga_model.losses import lga_loss
-from lga_model.network import build_network
+from lga_model.network import LocalisationBranch, build_network
 
 
 def config(**fields):
@@ -80,6 +80,53 @@ def test_plain_pools_the_features_of_the_backbone():
         assert features.shape == network(image).features_BKHW.shape
 
 
+@pytest.mark.parametrize(("source", "reached"), [("backbone", False), ("action", True)])
+def test_the_mask_loss_reaches_the_map_that_is_pooled_when_the_branch_stands_on_it(source, reached):
+    """
+    As published both branches stand side by side on the backbone, and the added convolution learns of actions alone.
+    """
+    network = build_network(config(localisation_source=source))
+    network(photographs()).heatmap_BHW.sum().backward()
+
+    assert reached == (network.action.conv[0].weight.grad is not None)
+    assert any(parameter.grad is not None for parameter in network.backbone_parameters())
+
+
+def test_pooling_by_person_is_the_mean_weighted_by_the_heatmap():
+    """
+    The logits of F_cls that counts eleven times where somebody is for sure (1 + 0.1) against where nobody is (0.1).
+    """
+    network = build_network(config(pooling="person", output_stride=16)).eval()
+    heatmap = torch.zeros(2, 6, 6)
+    heatmap[:, 1:3, 4:] = torch.tensor([[1.0, 0.5], [3.0, 0.0]])
+    network.localisation = torch.nn.Module()
+    network.localisation.forward = lambda _: heatmap
+    features = torch.rand(2, network.backbone.channels, 6, 6)
+    with torch.no_grad():
+        said = network.recognise(features)
+        action_features = network.action.conv(features)
+        weight = (heatmap.clamp(max=1) + 0.1)[:, None]
+        pooled = (action_features * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))
+
+    torch.testing.assert_close(said.logits_BA, network.action.classifier(pooled))
+    torch.testing.assert_close(said.logits_BA, said.cam_BAHW.mean(dim=(2, 3)) + network.action.classifier.bias)
+
+
+@pytest.mark.parametrize("everywhere", [0.0, 0.7])
+def test_pooling_by_person_is_the_mean_where_the_heatmap_tells_nothing(everywhere):
+    """
+    A dead heatmap, or one that sees a person in every cell, leaves the published pool.
+    """
+    network = build_network(config(pooling="person")).eval()
+    features = torch.rand(2, network.backbone.channels, 3, 3)
+    network.localisation = torch.nn.Module()
+    network.localisation.forward = lambda _: torch.full((2, 3, 3), everywhere)
+    with torch.no_grad():
+        pooled = network.action.conv(features).mean(dim=(2, 3))
+
+        torch.testing.assert_close(network.recognise(features).logits_BA, network.action.classifier(pooled))
+
+
 def test_the_normalisation_is_that_of_the_config():
     """
     (x / 255 - mean) / std for each channel, before the backbone sees the image.
@@ -121,6 +168,50 @@ def test_the_heatmap_starts_undecided_and_alive(activation, seed):
     assert heatmap.min() > 0.1
     assert heatmap.max() < 0.9
     assert network.localisation.hidden[0][0].weight.grad.abs().sum() > 0
+
+
+def dead_branch(activation):
+    """A localisation branch whose last relu cuts everything off, in training."""
+    torch.manual_seed(0)
+    branch = LocalisationBranch(8, (4, 1), activation).train()
+    torch.nn.init.constant_(branch.last.bias, -1.0)
+    return branch
+
+
+@pytest.mark.parametrize(("activation", "revived"), [("relu", False), ("straight_through", True)])
+def test_a_dead_branch_comes_back_only_with_the_straight_through_gradient(activation, revived):
+    """
+    The published relu gets no gradient and stays at zero for ever; the remedy finds the person, and only the person.
+    """
+    branch, features, mask = dead_branch(activation), torch.rand(4, 8, 4, 4), torch.zeros(4, 4, 4)
+    features[:, 0, :, :2] += 2
+    mask[:, :, :2] = 1
+    optimiser = torch.optim.Adam(branch.parameters(), lr=0.02)
+    for _ in range(150):
+        optimiser.zero_grad()
+        (mask - branch(features)).square().sum().backward()
+        optimiser.step()
+    heatmap = branch.eval()(features)
+
+    assert revived == bool(heatmap.max() > 0)
+    assert revived == bool((mask - heatmap).square().mean() < 0.1)
+
+
+def test_the_remedy_changes_no_heatmap():
+    """
+    In training but for rounding, and afterwards to the last bit, it is the published relu.
+    """
+    torch.manual_seed(0)
+    published, remedy = (LocalisationBranch(8, (4, 1), activation) for activation in ("relu", "straight_through"))
+    remedy.load_state_dict(published.state_dict())
+    features = torch.randn(2, 8, 4, 4)
+    for branch in (published, remedy):
+        torch.nn.init.constant_(branch.last.bias, 0.0)
+    expected = published(features)
+
+    assert (expected == 0).any()
+    torch.testing.assert_close(remedy.train()(features), expected, rtol=0, atol=1e-7)
+    assert expected.equal(remedy.eval()(features))
 
 
 def test_backbone_and_head_parameters_are_all_that_is_trained():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lga_model.targets import human_mask
+from lga_model.targets import box_around, human_mask
 
 
 def box(*corners):
@@ -120,3 +120,20 @@ def test_boxes_of_another_shape_are_refused():
     """
     with pytest.raises(ValueError, match=r"\[N, 4\]"):
         human_mask(np.array([[1.0, 2.0]]), 10, 10, (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("joints", "expected"),
+    [
+        ([(20, 10), (60, 50), (40, 30)], (10, 0, 70, 60)),
+        ([(0, 0), (8, 4)], (-2, -1, 10, 5)),  # out of the image: whoever reads the manifest clips it
+        ([(5, 5)], None),
+        ([(5, 5), (5, 9)], None),
+        ([], None),
+    ],
+)
+def test_a_box_is_the_joints_expanded_by_half(joints, expected):
+    """
+    A quarter of each side at either end; joints that span no area give none.
+    """
+    assert expected == box_around(joints)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -22,8 +24,10 @@ from workers.compile.build import Source, assemble_engine, load_source, write_re
 from workers.engines import EngineRecord, Parity
 from workers.engines.ingredients import Ingredients
 from workers.registry import Version
+from workers.tags import ShardName, TagForm, tag_schema, write_shard
 
 ACTIONS = ("climbing", "cooking", "running")
+SCORED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SPLITS = ("train", "val", "val", "test", "test", "test")
 PROVEN = Parity(
     images=4,
@@ -143,3 +147,27 @@ def own_cache(tmp_path, monkeypatch) -> Path:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     return tmp_path / "temporary"
+
+
+@pytest.fixture
+def put_shard() -> Callable[..., None]:
+    """Writes a shard of good rows, all with the label of the first class."""
+
+    def put(output, run_id: str, keys: list[str], scored_at=SCORED_AT, classes=("dark", "bright"), index=0) -> None:
+        schema = tag_schema(TagForm(classes=classes, heatmap_hw=(1, len(classes))))
+        rows = [
+            {
+                "key": key,
+                "status": "ok",
+                "label": classes[0],
+                "scores": [0.5] * len(classes),
+                "heatmap": [255] * len(classes),
+                "top_labels": list(classes),
+                "run_id": run_id,
+                "scored_at": scored_at,
+            }
+            for key in keys
+        ]
+        write_shard(output, ShardName(run_id=run_id, index=index), pa.Table.from_pylist(rows, schema))
+
+    return put

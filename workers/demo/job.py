@@ -39,7 +39,7 @@ STRAY_OBJECTS = {
 
 
 def demo(settings: DemoSettings) -> int:
-    """Prepare, train twice (without and with the mask loss), compile, promote, tag a bucket, ask the tags."""
+    """Prepare, train twice (without and with the mask loss), compile, promote, tag a bucket, ask, report."""
     started = time.monotonic()
     work = _workdir(settings.workdir)
     with local_s3(work / "s3", buckets=(BUCKET.removeprefix("s3://"),)) as server:
@@ -58,6 +58,7 @@ def demo(settings: DemoSettings) -> int:
         photographs = load_manifest(str(manifest)).split("test")
         _upload(photographs)
         _score_and_ask(shell, manifest)
+        _report(shell, manifest)
     _summarise(work, time.monotonic() - started)
     return 0
 
@@ -139,6 +140,15 @@ def _score_and_ask(shell: _Shell, manifest: Path) -> None:
     )  # fmt: skip
 
 
+def _report(shell: _Shell, manifest: Path) -> None:
+    shell.lga("report", "--output", shell.work / "tagged", "--html", shell.work / "run.html")
+    shell.lga(
+        "report", "--compare", "without-mask:1", "with-mask:1", "--manifest", manifest,
+        "--evaluation", shell.work / "without-mask.json", shell.work / "with-mask.json",
+        "--html", shell.work / "models.html",
+    )  # fmt: skip
+
+
 def _summarise(work: Path, elapsed_s: float) -> None:
     without, with_mask, tags = (_figures(work / f"{name}.json") for name in ("without-mask", "with-mask", "tags"))
     run = max((work / "tagged" / "runs").glob("*/run.json"), key=_images_per_s)
@@ -156,6 +166,8 @@ def _summarise(work: Path, elapsed_s: float) -> None:
         ("scenes and manifest", work / "scenes"),
         ("models and engines", work / "registry"),
         ("tags (Parquet) and runs", work / "tagged"),
+        ("the run, to look at", work / "run.html"),
+        ("both models, to look at", work / "models.html"),
     ):
         print(f"  {title:<26}{place}")
 

@@ -41,19 +41,20 @@ class LocalS3:
 
 
 @contextlib.contextmanager
-def local_s3(folder: Path, buckets: tuple[str, ...] = ()) -> Iterator[LocalS3]:
+def local_s3(folder: Path, buckets: tuple[str, ...] = (), secret_key: str | None = None) -> Iterator[LocalS3]:
     """Run an S3 server inside the block and stop it afterwards, whatever happens.
 
     Args:
         folder: Holds the server's data and its log; made when absent.
         buckets: Created at start.
+        secret_key: For a server that comes back; None makes one up.
 
     Raises:
         SettingsError: If the ``weed`` program is not installed.
         ClusterError: If the server does not answer within ``START_TIMEOUT_S`` seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    access_key, secret_key = "demo", secrets.token_hex(16)
+    access_key, secret_key = "demo", secret_key or secrets.token_hex(16)
     ports = _free_ports(2 * len(_SERVICES))
     environment = os.environ | {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
     with (folder / "server.log").open("ab") as log:

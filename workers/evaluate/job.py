@@ -1,55 +1,108 @@
-"""``lga evaluate``: a model, a split, and what it is worth there: a table for people, JSON for machines."""
+"""``lga evaluate``: a model, a split, and what it is worth there: tables for people, JSON for machines."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from rich.table import Table
 
 from lga_model.annotations import Annotation, Manifest
-from workers.console import result_console
+from lga_model.calibration import Calibration
+from lga_model.nobody import empty_window
 from workers.engines.torch import load_graph
 from workers.errors import SettingsError
-from workers.evaluate.measure import Evaluation, evaluate_batches
+from workers.evaluate.measure import Comparison, Evaluation, compare, evaluate_observations
+from workers.evaluate.observe import Observations, joined, observe
+from workers.evaluate.tables import show_comparison, show_evaluation
 from workers.logs import get_log
-from workers.manifest import Batch, load_manifest, read_batches, refuse_bad_rows
+from workers.manifest import (
+    Batch,
+    Decode,
+    load_manifest,
+    part_without_people,
+    read_batches,
+    refuse_bad_rows,
+    whole_photograph,
+)
 from workers.progress import ProgressBar
 from workers.registry import Registry, Version
 from workers.settings import EvaluateSettings
 from workers.storage import split_uri
 
 
+class _Observed(NamedTuple):
+    """A model, and what it said."""
+
+    classes: tuple[str, ...]
+    calibration: Calibration
+    seen: Observations
+    nobody: Observations
+
+
 def evaluate(settings: EvaluateSettings) -> int:
-    """Measure one model on one split."""
+    """Measure one model on one split, and maybe compare it with another."""
     registry = Registry(settings.registry)
     version = registry.resolve(settings.model)
+    reference = registry.resolve(settings.against) if settings.against else None
     manifest = load_manifest(settings.manifest)
     if settings.skip_invalid:
         get_log().warning("evaluate.rows_skipped", rows=len(manifest.bad_rows), manifest=settings.manifest)
     else:
         refuse_bad_rows(manifest, settings.manifest)
-    graph, _ = load_graph(registry.fetch(version), str(version))
-    graph.to("cuda" if torch.cuda.is_available() else "cpu")
-    annotations = _rows(manifest, settings, graph.network.config.classes)
-    batches = read_batches(annotations, graph.network.config.image.size_px, settings.batch_size)
+    model = _observed(registry, version, manifest, settings)
+    evaluation = evaluate_observations(
+        model.seen, model.nobody, model.classes, model.calibration, resamples=settings.resamples
+    )
     title = f"{version} on {settings.split}"
-    with ProgressBar(title, len(annotations), shown=settings.progress) as bar, closing(batches):
-        evaluation = evaluate_batches(graph, _counted(batches, bar))
-    _show(evaluation, title)
+    show_evaluation(evaluation, title)
+    comparison = None
+    if reference is not None:
+        comparison = _compared(model, _observed(registry, reference, manifest, settings), str(reference), settings)
+        show_comparison(comparison, title)
     if settings.json_output:
-        store, name = split_uri(settings.json_output)
-        facts = _lineage(version, manifest, settings) | asdict(evaluation)
-        store.put(name, (json.dumps(_without_nan(facts), indent=2, ensure_ascii=False) + "\n").encode())
+        _write(settings, _lineage(version, manifest, settings), evaluation, comparison)
     return 0
 
 
-def _rows(manifest: Manifest, settings: EvaluateSettings, classes: tuple[str, ...]) -> tuple[Annotation, ...]:
+def _observed(registry: Registry, version: Version, manifest: Manifest, settings: EvaluateSettings) -> _Observed:
+    """Run one model over the photographs of the split, and over what shows nobody in it."""
+    graph, record = load_graph(registry.fetch(version), str(version))
+    graph.to("cuda" if torch.cuda.is_available() else "cpu")
+    classes, size_px = record.config.classes, record.config.image.size_px
+    annotations = _rows(manifest, settings, classes, str(version))
+    parts = [row for row in annotations if empty_window(row.boxes, row.width, row.height)]
+    nobody = manifest.nobody(settings.split)
+    total = len(annotations) + len(nobody) + len(parts)
+    with ProgressBar(f"{version} on {settings.split}", total, shown=settings.progress) as bar:
+
+        def seen(
+            rows: Sequence[Annotation], decode: Decode = whole_photograph, *, nobody: bool = False
+        ) -> Observations:
+            with closing(read_batches(rows, size_px, settings.batch_size, decode)) as batches:
+                return observe(graph, _counted(batches, bar), nobody=nobody)
+
+        return _Observed(
+            classes=classes,
+            calibration=record.calibration,
+            seen=seen(annotations),
+            nobody=joined(seen(nobody, nobody=True), seen(parts, part_without_people, nobody=True)),
+        )
+
+
+def _compared(model: _Observed, other: _Observed, name: str, settings: EvaluateSettings) -> Comparison:
+    if set(other.classes) != set(model.classes):
+        unshared = sorted(set(other.classes) ^ set(model.classes))
+        raise SettingsError(f"{settings.model} and {name} know different actions ({', '.join(unshared[:5])})")
+    order = [other.classes.index(action) for action in model.classes]
+    return compare(model.seen, other.seen.of_classes(order), model.classes, name, resamples=settings.resamples)
+
+
+def _rows(manifest: Manifest, settings: EvaluateSettings, classes: Sequence[str], model: str) -> tuple[Annotation, ...]:
     """The photographs of the split, all of actions that the model knows."""
     annotations = manifest.split(settings.split)
     if not annotations:
@@ -57,7 +110,7 @@ def _rows(manifest: Manifest, settings: EvaluateSettings, classes: tuple[str, ..
     unknown = sorted({annotation.action for annotation in annotations} - set(classes))
     if unknown:
         raise SettingsError(
-            f"{settings.manifest} has actions that {settings.model} does not know: {', '.join(unknown[:8])}. "
+            f"{settings.manifest} has actions that {model} does not know: {', '.join(unknown[:8])}. "
             f"It knows {len(classes)}, among them {', '.join(classes[:4])}"
         )
     return annotations
@@ -67,33 +120,6 @@ def _counted(batches: Iterator[Batch], bar: ProgressBar) -> Iterator[Batch]:
     for batch in batches:
         yield batch
         bar.advance(len(batch[0]))
-
-
-def _show(evaluation: Evaluation, title: str) -> None:
-    summary = Table(title=f"{title}: {evaluation.images} photographs", show_header=False)
-    for name, value in (
-        ("mAP", evaluation.mean_average_precision),
-        ("top-1", evaluation.top1),
-        ("focus in the true box", evaluation.focus),
-        ("mask IoU", evaluation.mask_iou),
-        ("calibration error", evaluation.calibration_error),
-    ):
-        summary.add_row(name, _figure(value))
-    classes = Table(title="average precision of each action")
-    classes.add_column("action")
-    classes.add_column("photographs", justify="right")
-    classes.add_column("AP", justify="right")
-    # Classes without a photograph go last: NaN has no place in an order.
-    ranked = sorted(evaluation.average_precision.items(), key=lambda item: (math.isnan(item[1]), -item[1], item[0]))
-    for action, precision in ranked:
-        classes.add_row(action, str(evaluation.class_images[action]), _figure(precision))
-    console = result_console()
-    console.print(summary)
-    console.print(classes)
-
-
-def _figure(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 def _lineage(version: Version, manifest: Manifest, settings: EvaluateSettings) -> dict[str, Any]:
@@ -107,8 +133,18 @@ def _lineage(version: Version, manifest: Manifest, settings: EvaluateSettings) -
     }
 
 
+def _write(
+    settings: EvaluateSettings, lineage: dict[str, Any], evaluation: Evaluation, comparison: Comparison | None
+) -> None:
+    facts = lineage | asdict(evaluation) | {"comparison": None if comparison is None else asdict(comparison)}
+    store, name = split_uri(str(settings.json_output))
+    store.put(name, (json.dumps(_without_nan(facts), indent=2, ensure_ascii=False) + "\n").encode())
+
+
 def _without_nan(value: Any) -> Any:  # noqa: ANN401 - any JSON
     """JSON knows no NaN: what could not be measured is null."""
     if isinstance(value, dict):
         return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(each) for each in value]
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,32 +1,40 @@
-"""Every figure of one model on one set of photographs. Definitions: ``lga_model.metrics``, ``lga_model.calibration``.
+"""Every figure of one model, and of one model against another, on one set of photographs.
 
-Everything is computed in fp32 and on the calibrated probabilities, as an engine and the tags have them. Over
-logits the ranking behind an AP is another one: a training's own validation figures differ from these.
-
-Shape suffixes: N = all images, B = images of a batch, A = action classes, H W = cells of the feature map.
+Definitions: ``lga_model.metrics``, ``lga_model.reliability``, ``lga_model.intervals``, and docs/method.md. NaN where
+there was nothing to measure.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lga_model.annotations import Annotation
-from lga_model.calibration import expected_calibration_error
-from lga_model.export import InferenceGraph
-from lga_model.metrics import MaskIoU, MeanAveragePrecision, MeanFocus
-from lga_model.targets import human_mask
-from workers.engines.torch import run_graph
-from workers.manifest import Batch
+from lga_model.calibration import Calibration
+from lga_model.intervals import Interval, mean_interval, precision_difference, precision_intervals
+from lga_model.metrics import confusions
+from lga_model.reliability import Reliability, measure_reliability
+from workers.evaluate.observe import Observations
+
+_PER_IMAGE = {"focus": "focus_N", "mask_iou": "mask_iou_N", "pixel_average_precision": "pixel_ap_N"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusedPair:
+    """Photographs of one action that were taken for another."""
+
+    action: str
+    taken_for: str
+    images: int
+    share: float
+    """Of the photographs of the action."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a model achieved. NaN where there was nothing to measure."""
+    """What a model achieved."""
 
     images: int
     mean_average_precision: float
@@ -35,53 +43,120 @@ class Evaluation:
     """Share of the positive PAM that lies in the true person boxes, mean over the images that have boxes."""
     mask_iou: float
     """Overlap of heatmap and boxes, mean over the images that have boxes; NaN without a heatmap."""
+    pixel_average_precision: float
+    """Average precision of the heatmap over an image's cells, mean over the images that have boxes."""
     calibration_error: float
     """Expected calibration error over 15 bins, of the calibrated probabilities."""
     average_precision: dict[str, float]
     """Of each class, by name, in the order of the model's classes."""
     class_images: dict[str, int]
     """Photographs of each class."""
+    intervals: dict[str, Interval]
+    """Of every figure above that has one, by its name."""
+    class_intervals: dict[str, Interval]
+    """Of the average precision of each class."""
+    reliability: Reliability
+    """What verdicts and label sets are worth here."""
+    confusions: tuple[ConfusedPair, ...]
+    """Every pair of actions that was confused, the most frequent first."""
 
 
-def evaluate_batches(graph: InferenceGraph, batches: Iterable[Batch]) -> Evaluation:
-    """Run a model over photographs and measure it.
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How much better a model is than another on the same photographs: its figure minus the other's."""
+
+    against: str
+    differences: dict[str, Interval]
+    """Of mAP, top-1, focus, mask IoU and pixel AP."""
+    class_differences: dict[str, Interval]
+    """Of the average precision of each class."""
+    surely_better: tuple[str, ...]
+    """Classes whose interval lies above 0."""
+    surely_worse: tuple[str, ...]
+    """Classes whose interval lies below 0."""
+
+
+def evaluate_observations(
+    seen: Observations,
+    nobody: Observations,
+    classes: Sequence[str],
+    calibration: Calibration,
+    *,
+    resamples: int = 1000,
+) -> Evaluation:
+    """Compute every figure.
 
     Args:
-        graph: The model with its calibration.
-        batches: Annotations, all of them of the model's classes, and pixels, as ``read_batches`` gives them.
+        seen: Photographs with an action.
+        nobody: Images of nobody.
+        classes: Names of the classes.
+        calibration: What the model promises.
+        resamples: Of the bootstrap.
     """
-    classes = graph.network.config.classes
-    precision, focus, overlap = MeanAveragePrecision(), MeanFocus(), MaskIoU()
-    probabilities: list[NDArray[np.float32]] = []
-    actions: list[NDArray[np.int64]] = []
-    for rows, images_BHWC in batches:
-        output = run_graph(graph, images_BHWC)
-        action_B = np.array([classes.index(annotation.action) for annotation in rows])
-        mask_BHW, has_boxes_B = _masks(rows, graph.network.feature_size)
-        precision.update(output.probabilities_BA, action_B)
-        focus.update(output.pam_BHW, mask_BHW, has_boxes_B)
-        if output.heatmap_BHW is not None:
-            overlap.update(output.heatmap_BHW, mask_BHW, has_boxes_B)
-        probabilities.append(output.probabilities_BA)
-        actions.append(action_B)
-    report = precision.compute()
-    action_N = np.concatenate(actions) if actions else np.zeros(0, np.int64)
+    scores_NA, action_N = seen.probabilities_NA, seen.action_N
+    mean, of_class = precision_intervals(scores_NA, action_N, resamples=resamples)
+    intervals = {"mean_average_precision": mean, "top1": mean_interval(_right(seen), resamples=resamples)}
+    intervals |= {name: mean_interval(getattr(seen, field), resamples=resamples) for name, field in _PER_IMAGE.items()}
+    reliability = measure_reliability(
+        calibration,
+        scores_NA,
+        action_N,
+        seen.person_peak_N,
+        nobody.probabilities_NA.max(axis=1),
+        nobody.person_peak_N,
+    )
     counts_A = np.bincount(action_N, minlength=len(classes))
     return Evaluation(
-        images=report.images,
-        mean_average_precision=report.mean_average_precision,
-        top1=report.top1,
-        focus=focus.compute(),
-        mask_iou=overlap.compute(),
-        calibration_error=expected_calibration_error(np.concatenate(probabilities), action_N) if actions else math.nan,
-        average_precision=dict(zip(classes, report.average_precision, strict=bool(actions))),
+        images=len(seen),
+        **{name: interval.estimate for name, interval in intervals.items()},
+        calibration_error=reliability.calibration_error,
+        average_precision={name: each.estimate for name, each in zip(classes, of_class, strict=True)},
         class_images={name: int(count) for name, count in zip(classes, counts_A, strict=True)},
+        intervals=intervals,
+        class_intervals=dict(zip(classes, of_class, strict=True)),
+        reliability=reliability,
+        confusions=tuple(
+            ConfusedPair(
+                action=classes[pair.action], taken_for=classes[pair.taken_for], images=pair.images, share=pair.share
+            )
+            for pair in confusions(scores_NA, action_N)
+        ),
     )
 
 
-def _masks(
-    annotations: Sequence[Annotation], grid_hw: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    boxes = [np.array(annotation.boxes, np.float64).reshape(-1, 4) for annotation in annotations]
-    masks = [human_mask(b, a.width, a.height, grid_hw) for b, a in zip(boxes, annotations, strict=True)]
-    return np.stack(masks), np.array([len(each) > 0 for each in boxes])
+def compare(
+    seen: Observations, reference: Observations, classes: Sequence[str], against: str, *, resamples: int = 1000
+) -> Comparison:
+    """Compare two models on the same photographs, in the same order, with the same order of classes.
+
+    Args:
+        seen: Of the model in question.
+        reference: Of the model that it is compared with.
+        classes: Names of the classes.
+        against: What to call that model.
+        resamples: Of the paired bootstrap.
+    """
+    precision = precision_difference(
+        seen.probabilities_NA, reference.probabilities_NA, seen.action_N, resamples=resamples
+    )
+    differences = {
+        "mean_average_precision": precision.mean,
+        "top1": mean_interval(_right(seen) - _right(reference), resamples=resamples),
+    }
+    differences |= {
+        name: mean_interval(getattr(seen, field) - getattr(reference, field), resamples=resamples)
+        for name, field in _PER_IMAGE.items()
+    }
+    class_differences = dict(zip(classes, precision.of_class, strict=True))
+    return Comparison(
+        against=against,
+        differences=differences,
+        class_differences=class_differences,
+        surely_better=tuple(name for name, each in class_differences.items() if each.low > 0),
+        surely_worse=tuple(name for name, each in class_differences.items() if each.high < 0),
+    )
+
+
+def _right(seen: Observations) -> NDArray[np.float64]:
+    right_N: NDArray[np.bool_] = seen.probabilities_NA.argmax(axis=1) == seen.action_N
+    return right_N.astype(np.float64)

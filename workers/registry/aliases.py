@@ -62,11 +62,12 @@ class Alias(_Record):
     @property
     def previous(self) -> int | None:
         """The version that it held before the present one, or None. Rolling back again goes further back."""
-        held = self._held()
+        held = self.held
         return held[-2] if len(held) > 1 else None
 
-    def _held(self) -> list[int]:
-        """The versions that it came through, without those that were rolled back."""
+    @property
+    def held(self) -> list[int]:
+        """The versions that it came through, without those that were rolled back; a rollback goes to one of them."""
         held: list[int] = []
         for move in self.history:
             if move.rollback:
@@ -77,7 +78,7 @@ class Alias(_Record):
 
     @model_validator(mode="after")
     def _agrees_with_history(self) -> Self:
-        if self._held()[-1:] != [self.version]:
+        if self.held[-1:] != [self.version]:
             raise ValueError("version is not where the history ends")
         return self
 

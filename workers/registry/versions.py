@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from workers.engines.record import ENGINE_FILE, EngineError, EngineRecord
@@ -17,9 +18,10 @@ from workers.errors import ConditionFailed, ObjectMissing, SettingsError, Storag
 from workers.logs import get_log
 from workers.registry.aliases import Alias, promoted, rolled_back
 from workers.registry.cache import cached_folder, default_cache
+from workers.registry.garbage import Candidate, Garbage, find_garbage
 from workers.registry.lease import held_lease
 from workers.settings.shared import EnginePrecision, Target
-from workers.storage import open_store
+from workers.storage import ObjectInfo, open_store
 
 WEIGHTS_FILE = "model.safetensors"
 RECORD_FILE = "model.json"
@@ -30,6 +32,7 @@ _NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
 _ALIAS = r"[a-z][a-z0-9-]{0,31}"
 _REFERENCE = re.compile(rf"(?P<name>{_NAME})(:(?P<number>[0-9]{{1,9}})|@(?P<alias>{_ALIAS}))")
 _VERSION_KEY = re.compile(rf"(?P<name>{_NAME})/versions/(?P<number>[0-9]{{4,9}})/(?P<file>[a-z.]+)")
+_ANY_KEY = re.compile(rf"(?P<name>{_NAME})/versions/(?P<number>[0-9]{{4,9}})/.+")
 _VERSION_URI = re.compile(rf"(?:.*/)?(?P<name>{_NAME})/versions/(?P<number>[0-9]{{4,9}})")
 
 
@@ -294,6 +297,49 @@ class Registry:
 
         return self.resolve(f"{name}:{self._move(name, alias, change).version}")
 
+    def garbage(self, name: str, *, keep: int, min_age: timedelta) -> list[Garbage]:
+        """The numbers of a model that nobody needs any more; see ``find_garbage``."""
+        _check_name(name)
+        files: dict[int, list[ObjectInfo]] = {}
+        for info in self._infos(f"{name}/versions/"):
+            if match := _ANY_KEY.fullmatch(info.key):
+                files.setdefault(int(match["number"]), []).append(info)
+        candidates = [
+            Candidate(
+                number=number,
+                complete=any(info.key.endswith(f"/{RECORD_FILE}") for info in infos),
+                written_at=max(info.last_modified for info in infos),
+                size_bytes=sum(info.size_bytes for info in infos),
+            )
+            for number, infos in files.items()
+            # The claim alone is what a collected version leaves behind.
+            if any(not info.key.endswith(f"/{TRAINING_FILE}") for info in infos)
+        ]
+        aliases = {alias: self.alias(name, alias) for alias in self._alias_names(name)}
+        return find_garbage(candidates, aliases, keep=keep, min_age=min_age, now=datetime.now(UTC))
+
+    def collect(self, name: str, garbage: Garbage) -> bool:
+        """Delete what ``garbage`` found, all but ``training.json``: it holds the number, which is never given again.
+
+        Returns:
+            False when an alias was moved to the version in the meantime: it is whole again.
+        """
+        version = self._version(name, garbage.number)
+        store = open_store(version.uri)
+        # Without its record it is no version: from here on nobody can resolve it, so nobody new can point at it.
+        record = None
+        with contextlib.suppress(ObjectMissing):
+            record = store.get(RECORD_FILE).data
+        store.delete(RECORD_FILE)
+        if record is not None and garbage.number in self.aliases(name).values():
+            store.put(RECORD_FILE, record)
+            return False
+        for info in list(store.list()):
+            if info.key != TRAINING_FILE:
+                store.delete(info.key)
+        get_log().info("registry.version_collected", model=str(version), reason=garbage.reason)
+        return True
+
     def _move(self, name: str, alias: str, change: Callable[[Alias | None], Alias]) -> Alias:
         """Compare and swap one alias."""
         _check_name(name)
@@ -347,8 +393,11 @@ class Registry:
 
     def _keys(self, prefix: str) -> list[str]:
         """Keys with a prefix; none for a folder that nobody made yet, but a missing bucket is an error."""
+        return [info.key for info in self._infos(prefix)]
+
+    def _infos(self, prefix: str) -> list[ObjectInfo]:
         try:
-            return [info.key for info in self._store.list(prefix)]
+            return list(self._store.list(prefix))
         except ObjectMissing:
             if self.uri.startswith("s3://"):
                 raise

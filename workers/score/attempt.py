@@ -13,15 +13,17 @@ from ray.exceptions import RayError
 from workers.errors import ClusterError, Stopped, StorageError, Throttled, WorkerError
 from workers.logs import Log
 from workers.progress import ProgressBar
-from workers.score.account import balanced_account, missing_shards
+from workers.runs.account import balanced_account, missing_shards
+from workers.runs.quality import QualityTally
+from workers.runs.record import Attempt, RunRecord, Work, update_record
+from workers.runs.speed import Hardware, SpeedOfLight, speed_of_light
 from workers.score.commit import Committed, Committer
+from workers.score.guard import Guard
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline
-from workers.score.record import Attempt, RunRecord, Work, update_record
 
-_FRUITLESS_PASSES = 3
-_PAUSE_S = 5.0  # After the first pass that brought nothing; longer after the next.
-_BUSY = 0.8
+_FRUITLESS_PASSES = 5  # With the pauses, a store that is away for less than a minute does not end the attempt.
+_PAUSE_S = 5.0  # After the first pass that brought nothing; longer after each that follows.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class Parts:
     metrics: ScoreMetrics
     bar: ProgressBar
     log: Log
+    guard: Guard = field(default_factory=Guard)
+    quality: QualityTally | None = None
     pause_s: float = _PAUSE_S
 
 
@@ -55,6 +59,8 @@ def finish_run(parts: Parts, record: RunRecord) -> RunRecord:
         started_at=datetime.now(UTC),
         engines=resources.engines,
         device="gpu" if resources.engine_gpus else "cpu",
+        fence=parts.guard.fence,
+        rates=parts.pipeline.rates,
     )
     record = update_record(output, record, lambda before: before.with_attempt(attempt))
     parts.log.info(
@@ -69,17 +75,18 @@ def finish_run(parts: Parts, record: RunRecord) -> RunRecord:
     tally = _Tally()
     try:
         _score_missing(parts, tally)
-        account = balanced_account(output, plan)
+        account = balanced_account(output, plan, parts.quality)
     except WorkerError as error:
         outcome = "stopped" if isinstance(error, Stopped) else "failed"
         # The store may be what failed: the record of the end is then lost, and the first error is the one to tell.
         with contextlib.suppress(StorageError):
-            ended = _ended(attempt, outcome, tally)
+            ended = _ended(attempt, outcome, tally, parts.pipeline.hardware).model_copy(update={"problem": str(error)})
             update_record(output, record, lambda before: before.with_attempt(ended))
         parts.log.warning("score.run_ended_early", outcome=outcome, images=tally.work.images, shards=tally.shards)
         raise
-    ended = _ended(attempt, "finished", tally)
-    finished = {"state": "finished", "finished_at": ended.ended_at, "account": account}
+    ended = _ended(attempt, "finished", tally, parts.pipeline.hardware)
+    quality = parts.quality.result() if parts.quality else None
+    finished = {"state": "finished", "finished_at": ended.ended_at, "account": account, "quality": quality}
 
     def finish(before: RunRecord) -> RunRecord:
         # Another attempt may have finished it first: then its account stands, and it is the same.
@@ -94,6 +101,7 @@ def finish_run(parts: Parts, record: RunRecord) -> RunRecord:
         skipped=account.skipped,
         images_per_s=round(ended.images_per_s, 2),
         bottleneck=ended.bottleneck,
+        efficiency=ended.speed and ended.speed.efficiency,
         duration_s=round(ended.wall_s, 1),
     )
     return record
@@ -107,9 +115,14 @@ class _Tally:
     shards: int = 0
     begun: float = field(default_factory=time.perf_counter)
     first_rows: float | None = None
+    first_images: int = 0
+    """Rows that came first: they were made before the clock of the rate began."""
+    last_rows: float = 0.0
 
-    def see_rows(self) -> None:
-        self.first_rows = self.first_rows or time.perf_counter()
+    def see_rows(self, count: int) -> None:
+        self.last_rows = time.perf_counter()
+        if self.first_rows is None:
+            self.first_rows, self.first_images = self.last_rows, count
 
     def add(self, committed: Committed) -> None:
         if committed.size_bytes is None:
@@ -127,17 +140,20 @@ def _score_missing(parts: Parts, tally: _Tally) -> None:
     """
     output, plan = parts.pipeline.output, parts.pipeline.plan
     fruitless = 0
-    while missing := missing_shards(output, plan):
-        written = plan.rows - sum(plan.rows_of(shard) for shard in missing)
-        parts.bar.reach(written)
-        parts.metrics.show_ledger(plan, written)
+    while True:
         problem: WorkerError | RayError | None = None
         shards = 0
         try:
+            if not (missing := missing_shards(output, plan)):
+                break
+            written = plan.rows - sum(plan.rows_of(shard) for shard in missing)
+            parts.bar.reach(written)
+            parts.metrics.show_ledger(plan, written)
             for committed in _one_pass(parts, missing, tally):
                 written += committed.rows
                 shards += 1
                 tally.add(committed)
+                parts.guard.see(committed)
                 parts.metrics.count(committed)
                 parts.metrics.show_ledger(plan, written)
                 parts.bar.reach(written)
@@ -165,7 +181,7 @@ def _one_pass(parts: Parts, missing: list[int], tally: _Tally) -> Iterator[Commi
     try:
         with contextlib.closing(parts.pipeline.stream(missing)) as stream:
             for rows in stream:
-                tally.see_rows()
+                tally.see_rows(rows.num_rows)
                 yield from parts.committer.add(rows)
     except (RayError, Throttled):
         yield from parts.committer.finish()
@@ -187,12 +203,11 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:300]
 
 
-def _ended(attempt: Attempt, outcome: str, tally: _Tally) -> Attempt:
+def _ended(attempt: Attempt, outcome: str, tally: _Tally, hardware: Hardware) -> Attempt:
     now = time.perf_counter()
     wall_s, work = now - tally.begun, tally.work
     startup_s = (tally.first_rows or now) - tally.begun
-    # The first batch was predicted before its rows were seen: a share above 1 is possible in a very short run.
-    busy = work.predict_s / max(1e-9, (wall_s - startup_s) * attempt.engines)
+    speed = _speed(attempt, tally, hardware)
     return Attempt.model_validate(
         attempt.model_dump()
         | {
@@ -201,7 +216,17 @@ def _ended(attempt: Attempt, outcome: str, tally: _Tally) -> Attempt:
             "wall_s": round(wall_s, 3),
             "startup_s": round(startup_s, 3),
             "images_per_s": round(work.images / wall_s, 3),
-            "bottleneck": None if not work.images else "engine" if busy >= _BUSY else "input",
+            "bottleneck": speed and speed.bottleneck,
+            "speed": speed,
             "work": work,
         }
     )
+
+
+def _speed(attempt: Attempt, tally: _Tally, hardware: Hardware) -> SpeedOfLight | None:
+    """The report; None when nothing was measured, or nothing came after the first rows."""
+    images = tally.work.images - tally.first_images
+    if attempt.rates is None or tally.first_rows is None or images <= 0:
+        return None
+    achieved = images / max(1e-9, tally.last_rows - tally.first_rows)
+    return speed_of_light(attempt.rates, hardware, tally.work.commit_cpu_s / tally.work.images, achieved)

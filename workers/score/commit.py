@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from workers.score.plan import Plan
+from workers.runs.plan import Plan
+from workers.runs.record import Work
 from workers.score.predict import STAGE_COLUMNS
-from workers.score.record import Work
 from workers.storage import Store
 from workers.tags import ShardName, write_shard
 
@@ -87,7 +87,7 @@ class Committer:
         self._pool.shutdown(cancel_futures=True)
 
     def _write(self, shard: int, tables: list[pa.Table]) -> Committed:
-        begun = time.perf_counter()
+        begun, cpu_begun = time.perf_counter(), time.thread_time()
         rows = pa.concat_tables(tables).sort_by("position")
         table = rows.select(self._schema.names).cast(self._schema).replace_schema_metadata(self._schema.metadata)
         name = ShardName(run_id=self._plan.run_id, index=shard)
@@ -98,7 +98,12 @@ class Committer:
             rows=table.num_rows,
             reasons=dict(Counter(reason for reason in table["reason"].to_pylist() if reason is not None)),
             size_bytes=size_bytes,
-            work=Work(images=table.num_rows, commit_s=time.perf_counter() - begun, **total),
+            work=Work(
+                images=table.num_rows,
+                commit_s=time.perf_counter() - begun,
+                commit_cpu_s=time.thread_time() - cpu_begun,
+                **total,
+            ),
             confidence=_numbers(table["confidence"]),
             focus=_numbers(table["focus"]),
         )

@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import functools
+import itertools
 import queue
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from lga_model.images import ImageLimits
+from workers.downloads import Downloads, TooLarge
 from workers.errors import AccessDenied, ObjectMissing, StorageError, Throttled
+from workers.score.objects import Failure, Fetched, Listed
 from workers.storage import FolderStore, Store
 
-_TRIES = 4
-_PAUSE_S = 0.5  # Before the second try; doubled each time, and jittered so that clients do not come back together.
+# At most, before the second try; doubled each time. Drawn by lot, so that clients do not come back together.
+_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
+CHUNK_ROWS = 256
+"""Objects in one task: enough to hide how it begins and ends, few enough to lose."""
+_BLOCK_BYTES = 20 * 1024 * 1024
 _IN_FLIGHT_BYTES = 256 * 1024 * 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """An object as it was listed."""
-
-    key: str
-    etag: str
-    size_bytes: int
-    last_modified: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fetched:
-    """The bytes of an object, and the version that they are."""
-
-    data: bytes
-    etag: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Why an object gives no bytes or no pixels."""
-
-    reason: str
-    detail: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,97 +35,160 @@ class FetchOptions:
     size_px: int
     limits: ImageLimits
     batch_size: int
-    """Images in one table that goes to the engines."""
+    """Images in one engine call."""
     concurrency: int
-    """Requests in flight."""
+    """Most requests in flight; fewer where the store complains."""
     timeout_s: float
-    """For one object, all tries together."""
+    """For one object: all tries and its decoding together."""
+
+    @property
+    def block_rows(self) -> int:
+        """Images in one table that goes to the engines: whole batches, and not too many bytes."""
+        bytes_ = self.size_px * self.size_px * 3
+        return max(1, min(CHUNK_ROWS, _BLOCK_BYTES // bytes_) // self.batch_size) * self.batch_size
 
 
-Read = Callable[[Listed], Fetched]
+Read = Callable[[Listed], Awaitable[Fetched]]
+
+
+class Window:
+    """How many requests may be in flight at once.
+
+    One more after each round that went well, half after a complaint: clients that share a store come to share it
+    evenly, as with TCP.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Start with the most that there may ever be."""
+        self._most, self._size, self._cut_at = most, float(most), 0.0
+
+    @property
+    def size(self) -> int:
+        """Requests that may be in flight now, at least 1."""
+        return int(self._size)
+
+    def succeeded(self) -> None:
+        """A request was answered."""
+        self._size = min(self._most, self._size + 1 / self._size)
+
+    def refused(self, asked_at: float) -> None:
+        """The store complained about a request that was made at ``asked_at``, in seconds of the monotonic clock.
+
+        What was asked before the last cut complains of the old size, and is no new sign.
+        """
+        if asked_at >= self._cut_at:
+            self._size, self._cut_at = max(1.0, self._size / 2), time.monotonic()
 
 
 def fetch_all(
-    objects: Sequence[Listed], read: Read, options: FetchOptions
+    objects: Sequence[Listed], read: Read, options: FetchOptions, window: Window | None = None
 ) -> Iterator[tuple[int, Fetched | Failure, float]]:
     """Read many objects, several at once, each within its time.
 
-    A request that hangs cannot be ended from outside: its thread is left behind, its slot goes to the next object, and
-    what it may bring later is dropped.
+    Requests go on while the caller does other work; one that is over its time is called off.
+
+    Args:
+        objects: What to read.
+        read: Makes one try at one object.
+        options: How many at once, and for how long.
+        window: Of the store, where other calls share it.
 
     Yields:
         Index into ``objects``, bytes or failure, seconds that it took; in the order in which they finish.
     """
-    arrived: queue.SimpleQueue[tuple[int, Fetched | Failure]] = queue.SimpleQueue()
+    window = window or Window(options.concurrency)
+    arrived: queue.SimpleQueue[tuple[int, Fetched | Failure, float]] = queue.SimpleQueue()
     waiting = deque(range(len(objects)))
-    started: dict[int, float] = {}
+    running: dict[int, concurrent.futures.Future[None]] = {}
     bytes_in_flight = 0
-    while waiting or started:
-        while waiting and len(started) < options.concurrency:
-            index = waiting[0]
-            if started and bytes_in_flight + objects[index].size_bytes > _IN_FLIGHT_BYTES:
-                break
-            waiting.popleft()
-            started[index] = time.monotonic()
-            bytes_in_flight += objects[index].size_bytes
-            arguments = (index, objects[index], read, options, arrived)
-            threading.Thread(target=_fetch, args=arguments, daemon=True).start()
-        oldest = min(started, key=started.__getitem__)
-        try:
-            index, outcome = arrived.get(timeout=max(0.0, started[oldest] + options.timeout_s - time.monotonic()))
-        except queue.Empty:
-            index, outcome = oldest, Failure(reason="timeout", detail=f"nothing after {options.timeout_s:g} s")
-        if index in started:  # Else it was given up before.
-            bytes_in_flight -= objects[index].size_bytes
-            yield index, outcome, time.monotonic() - started.pop(index)
 
+    async def fetch(index: int) -> None:
+        begun = time.monotonic()
+        outcome = await _within_its_time(objects[index], read, options, window)
+        arrived.put((index, outcome, time.monotonic() - begun))
 
-def _fetch(
-    index: int,
-    listed: Listed,
-    read: Read,
-    options: FetchOptions,
-    arrived: queue.SimpleQueue[tuple[int, Fetched | Failure]],
-) -> None:
     try:
-        arrived.put((index, _fetch_with_retries(listed, read, options)))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is about this object, and must be told
-        arrived.put((index, Failure(reason="throttled", detail=f"{type(error).__name__}: {error}")))
+        while waiting or running:
+            while waiting and len(running) < window.size:
+                index = waiting[0]
+                if running and bytes_in_flight + objects[index].size_bytes > _IN_FLIGHT_BYTES:
+                    break
+                waiting.popleft()
+                bytes_in_flight += objects[index].size_bytes
+                running[index] = asyncio.run_coroutine_threadsafe(fetch(index), _loop())
+            index, outcome, elapsed_s = arrived.get()
+            bytes_in_flight -= objects[index].size_bytes
+            del running[index]
+            yield index, outcome, elapsed_s
+    finally:
+        for future in running.values():
+            future.cancel()
 
 
-def _fetch_with_retries(listed: Listed, read: Read, options: FetchOptions) -> Fetched | Failure:
+async def _within_its_time(listed: Listed, read: Read, options: FetchOptions, window: Window) -> Fetched | Failure:
     limit = options.limits.max_bytes
     if listed.size_bytes > limit:
         return Failure(reason="too_large", detail=f"{listed.size_bytes} bytes; the limit is {limit}")
-    ends_at = time.monotonic() + options.timeout_s
-    for attempt in range(_TRIES):
-        pause_s = _PAUSE_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-        try:
-            return read(listed)
-        except ObjectMissing as error:
-            return Failure(reason="missing", detail=error.reason)
-        except AccessDenied as error:
-            return Failure(reason="denied", detail=error.reason)
-        except StorageError as error:
-            # Of all reasons this is the one for a store that did not deliver.
-            failure = Failure(reason="throttled", detail=error.reason)
-            if not isinstance(error, Throttled) or time.monotonic() + pause_s > ends_at:
-                return failure
-        if attempt + 1 < _TRIES:
-            time.sleep(pause_s)
-    return failure
+    problem = Failure(reason="timeout", detail=f"nothing after {options.timeout_s:g} s")
+    try:
+        async with asyncio.timeout(options.timeout_s):
+            for attempt in itertools.count():
+                asked_at = time.monotonic()
+                outcome = await _one_try(listed, read)
+                if not isinstance(outcome, Throttled):
+                    window.succeeded()
+                    return outcome
+                window.refused(asked_at)
+                problem = Failure(reason="throttled", detail=outcome.reason)
+                longest_s = min(_LONGEST_PAUSE_S, _PAUSE_S * 2 ** min(attempt, 10))
+                await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311 - no secret
+    except TimeoutError:
+        pass
+    return problem
 
 
-def reader(source: Store) -> Read:
+_REASONS: dict[type[StorageError], str] = {ObjectMissing: "missing", AccessDenied: "denied", TooLarge: "too_large"}
+
+
+async def _one_try(listed: Listed, read: Read) -> Fetched | Failure | Throttled:
+    """What one request came to; ``Throttled`` when the same request may succeed later."""
+    try:
+        return await read(listed)
+    except Throttled as error:
+        return error
+    except StorageError as error:
+        # Of all reasons "throttled" is the one for a store that did not deliver.
+        return Failure(reason=_REASONS.get(type(error), "throttled"), detail=error.reason)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is about this object, and must be told
+        return Failure(reason="throttled", detail=f"{type(error).__name__}: {error}")
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """The process's loop for requests, on a thread of its own."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="fetch", daemon=True).start()
+    return loop
+
+
+@functools.cache
+def window_of(root: str, most: int) -> Window:
+    """What this process has learnt of a store, kept from chunk to chunk."""
+    del root  # Only tells windows apart.
+    return Window(most)
+
+
+def reader(source: Store, max_bytes: int) -> Read:
     """Read an object and the ETag of what was read.
 
     An object may change after it was listed. The row then names the version that was scored, so that the next run sees
     it as unchanged. A folder tells no such version with the bytes: its row keeps the listed one, and if the file did
     change, the next run scores it again.
     """
+    downloads = Downloads(source)
 
-    def read(listed: Listed) -> Fetched:
-        blob = source.get(listed.key)
+    async def read(listed: Listed) -> Fetched:
+        blob = await downloads.get(listed.key, max_bytes)
         etag = listed.etag if isinstance(source, FolderStore) else blob.token.strip('"')
         return Fetched(data=blob.data, etag=etag)
 

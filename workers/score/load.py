@@ -1,21 +1,24 @@
-"""One chunk of the plan -> pixels: fetched on threads of its own, decoded here, so that one task keeps one core busy.
+"""One chunk of the plan -> pixels: fetched here, decoded in a process beside, so that one task keeps one core busy.
 
 Shape suffixes: B = images, H W = pixels, C = red, green, blue.
 """
 
 from __future__ import annotations
 
+import functools
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from lga_model.images import DecodedImage, ImageError, decode_image
+from lga_model.images import DecodedImage, ImageLimits
 from workers.errors import Throttled
-from workers.score.fetch import Failure, Fetched, FetchOptions, Listed, fetch_all, reader
-from workers.score.plan import Plan, read_part
+from workers.runs.plan import Plan, read_part
+from workers.score.decoder import Decoded, Decoder
+from workers.score.fetch import FetchOptions, fetch_all, reader, window_of
+from workers.score.objects import Failure, Fetched, Listed
 from workers.storage import Store
 from workers.tags import DETAIL_LENGTH, object_schema
 
@@ -35,6 +38,7 @@ def pixel_schema(size_px: int) -> pa.Schema:
             ("position", pa.int64()),
             ("read_bytes", pa.int64()),
             ("fetch_s", pa.float32()),
+            ("fetch_cpu_s", pa.float32()),
             ("decode_s", pa.float32()),
             ("pixels", pa.list_(pa.uint8(), size_px * size_px * 3)),
         ]
@@ -55,83 +59,113 @@ def load_chunk(chunk: pa.Table, source: Store, output: Store, plan: Plan, option
         Tables of ``pixel_schema``, as soon as they are full. Rows come in the order in which the objects arrived.
 
     Raises:
-        Throttled: If the store answers for no object at all: that is its outage, and not the objects' fault.
+        Throttled: If the store stops answering: that is its outage, and not the objects' fault.
     """
     for shard, start, stop in zip(*(chunk[name].to_pylist() for name in ("shard", "start", "stop")), strict=True):
         part = read_part(output, plan, shard).slice(start, stop - start)
-        objects = [Listed(**row) for row in part.to_pylist()]
-        loaded: list[_Loaded] = []
-        unanswered: list[Failure] = []
-        for index, fetched, fetch_s in fetch_all(objects, reader(source), options):
-            loaded.append(_load(start + index, objects[index], fetched, fetch_s, options))
-            if isinstance(fetched, Failure) and fetched.reason in {"throttled", "timeout"}:
-                unanswered.append(fetched)
-            if len(loaded) == options.batch_size:
-                yield _table(shard, loaded, options.size_px)
-                loaded = []
-        if len(unanswered) == len(objects) >= _OUTAGE_OBJECTS:
-            reason = f"none of {len(objects)} objects arrived ({unanswered[-1].detail}); is the store up?"
-            raise Throttled("read", source.uri(), reason)
-        if loaded:
-            yield _table(shard, loaded, options.size_px)
+        yield from load_objects([Listed(**row) for row in part.to_pylist()], shard, start, source, options)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Loaded:
-    """An object with its image, or with the reason why it has none."""
-
-    position: int
-    listed: Listed
-    fetched: Fetched | None
-    outcome: DecodedImage | Failure
-    fetch_s: float
-    decode_s: float
-
-
-def _load(position: int, listed: Listed, fetched: Fetched | Failure, fetch_s: float, options: FetchOptions) -> _Loaded:
-    begun = time.thread_time()
-    outcome: DecodedImage | Failure
-    if isinstance(fetched, Failure):
-        outcome = fetched
-    else:
-        try:
-            outcome = decode_image(fetched.data, options.size_px, options.limits)
-        except ImageError as error:
-            outcome = Failure(reason=error.reason, detail=error.detail)
-    return _Loaded(
-        position=position,
-        listed=listed,
-        fetched=None if isinstance(fetched, Failure) else fetched,
-        outcome=outcome,
-        fetch_s=fetch_s,
-        decode_s=time.thread_time() - begun,
-    )
+def load_objects(
+    objects: Sequence[Listed], shard: int, start: int, source: Store, options: FetchOptions
+) -> Iterator[pa.Table]:
+    """Fetch and decode objects that are rows ``start`` and on of a shard. Yields and raises as ``load_chunk``."""
+    block = _Block(shard, options)
+    for index, fetched, fetch_s, decoded in _decoded(objects, source, options):
+        block.add(start + index, objects[index], fetched, fetch_s, decoded)
+        if block.is_full:
+            yield block.table()
+            block = _Block(shard, options)
+    if block.rows:
+        yield block.table()
 
 
-def _table(shard: int, loaded: Sequence[_Loaded], size_px: int) -> pa.Table:
-    images = [one.outcome if isinstance(one.outcome, DecodedImage) else None for one in loaded]
-    failures = [one.outcome if isinstance(one.outcome, Failure) else None for one in loaded]
-    pixels_BHWC = np.zeros((len(loaded), size_px, size_px, 3), dtype=np.uint8)
-    for pixels_HWC, image in zip(pixels_BHWC, images, strict=True):
+@functools.cache
+def _decoder(size_px: int, limits: ImageLimits) -> Decoder:
+    """The decoder of this process. It ends with it."""
+    return Decoder(size_px, limits)
+
+
+def _decoded(
+    objects: Sequence[Listed], source: Store, options: FetchOptions
+) -> Iterator[tuple[int, Fetched | None, float, Decoded]]:
+    """Every object with what it became, as they are done: index, bytes if any came, seconds to fetch, outcome."""
+    fetched: deque[tuple[int, Fetched, float]] = deque()
+    failed: deque[tuple[int, Failure, float]] = deque()
+    unanswered = 0
+
+    def images() -> Iterator[tuple[bytes, float]]:
+        nonlocal unanswered
+        read = reader(source, options.limits.max_bytes)
+        for index, outcome, fetch_s in fetch_all(objects, read, options, window_of(source.root, options.concurrency)):
+            if isinstance(outcome, Fetched):
+                unanswered = 0
+                fetched.append((index, outcome, fetch_s))
+                yield outcome.data, options.timeout_s - fetch_s
+                continue
+            unanswered = unanswered + 1 if outcome.reason in {"throttled", "timeout"} else 0
+            if unanswered == _OUTAGE_OBJECTS:
+                reason = f"{unanswered} objects in a row did not arrive ({outcome.detail}); is the store up?"
+                raise Throttled("read", source.uri(), reason)
+            failed.append((index, outcome, fetch_s))
+
+    for decoded in _decoder(options.size_px, options.limits).decode_all(images()):
+        index, bytes_, fetch_s = fetched.popleft()
+        yield index, bytes_, fetch_s, decoded
+    for index, failure, fetch_s in failed:
+        yield index, None, fetch_s, Decoded(outcome=failure, cpu_s=0.0)
+
+
+class _Block:
+    """A table of pixels that is being filled: rows of ``pixel_schema``."""
+
+    def __init__(self, shard: int, options: FetchOptions) -> None:
+        self._shard, self._size_px, self._most = shard, options.size_px, options.block_rows
+        self._pixels_BHWC = np.zeros((self._most, self._size_px, self._size_px, 3), dtype=np.uint8)
+        self._columns: dict[str, list[object]] = {name: [] for name in pixel_schema(1).names if name != "pixels"}
+        self._cpu_before_s = time.process_time()
+        self.rows = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has room for no more."""
+        return self.rows == self._most
+
+    def add(self, position: int, listed: Listed, fetched: Fetched | None, fetch_s: float, decoded: Decoded) -> None:
+        """Take in one object; its pixels are copied."""
+        outcome = decoded.outcome
+        image = outcome if isinstance(outcome, DecodedImage) else None
+        failure = outcome if isinstance(outcome, Failure) else None
         if image is not None:
-            pixels_HWC[:] = image.pixels_HWC
-    columns = {
-        "key": [one.listed.key for one in loaded],
-        # The version and size that were read, which may be newer than those that were listed.
-        "etag": [one.fetched.etag if one.fetched else one.listed.etag for one in loaded],
-        "size_bytes": [len(one.fetched.data) if one.fetched else one.listed.size_bytes for one in loaded],
-        "last_modified": [one.listed.last_modified for one in loaded],
-        "status": ["ok" if image else "failed" for image in images],
-        "reason": [failure.reason if failure else None for failure in failures],
-        "detail": [failure.detail[:DETAIL_LENGTH] if failure else None for failure in failures],
-        "width": [image.width_px if image else None for image in images],
-        "height": [image.height_px if image else None for image in images],
-        "shard": [shard] * len(loaded),
-        "position": [one.position for one in loaded],
-        "read_bytes": [len(one.fetched.data) if one.fetched else 0 for one in loaded],
-        "fetch_s": [one.fetch_s for one in loaded],
-        "decode_s": [one.decode_s for one in loaded],
-        # Shares the memory of the array.
-        "pixels": pa.FixedSizeListArray.from_arrays(pa.array(pixels_BHWC.reshape(-1)), size_px * size_px * 3),
-    }
-    return pa.table(columns, pixel_schema(size_px))
+            self._pixels_BHWC[self.rows] = image.pixels_HWC
+        row = {
+            "key": listed.key,
+            # The version and size that were read, which may be newer than those that were listed.
+            "etag": fetched.etag if fetched else listed.etag,
+            "size_bytes": len(fetched.data) if fetched else listed.size_bytes,
+            "last_modified": listed.last_modified,
+            "status": "ok" if image else "failed",
+            "reason": failure.reason if failure else None,
+            "detail": failure.detail[:DETAIL_LENGTH] if failure else None,
+            "width": image.width_px if image else None,
+            "height": image.height_px if image else None,
+            "shard": self._shard,
+            "position": position,
+            "read_bytes": len(fetched.data) if fetched else 0,
+            "fetch_s": fetch_s,
+            "decode_s": decoded.cpu_s,
+        }
+        for name, value in row.items():
+            self._columns[name].append(value)
+        self.rows += 1
+
+    def table(self) -> pa.Table:
+        """What was added, without another copy of the pixels."""
+        length = self._size_px * self._size_px * 3
+        cpu_s = (time.process_time() - self._cpu_before_s) / self.rows
+        pixels = pa.array(self._pixels_BHWC[: self.rows].reshape(-1))
+        columns = self._columns | {
+            "fetch_cpu_s": [cpu_s] * self.rows,
+            "pixels": pa.FixedSizeListArray.from_arrays(pixels, length),
+        }
+        return pa.table(columns, pixel_schema(self._size_px))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from lga_model.drift import Distribution, drift
 from workers.metrics import JobMetrics
+from workers.runs.plan import Plan
 from workers.score.commit import Committed
-from workers.score.plan import Plan
 from workers.tags import REASONS
 
 _SHARES = tuple(step / 10 for step in range(1, 11))
@@ -16,8 +17,10 @@ _STAGES = ("fetch", "decode", "predict", "commit")
 class ScoreMetrics(JobMetrics):
     """Counters of this attempt, and gauges of the whole run that are read from the ledger."""
 
-    def __init__(self) -> None:
+    def __init__(self, reference: Distribution | None = None) -> None:
+        """Args: reference: What the model said about its validation photographs; without it there is no drift."""
         super().__init__()
+        self._reference, self._seen = reference, Distribution()
         self._images = Counter("lga_score_images", "Objects scored.", ["status"], registry=self.registry)
         self._failures = Counter("lga_score_failures", "Objects that failed.", ["reason"], registry=self.registry)
         self._shards = Counter("lga_score_shards_committed", "Shards written.", registry=self.registry)
@@ -36,6 +39,10 @@ class ScoreMetrics(JobMetrics):
         self._focus = Histogram(
             "lga_score_focus", "Share of the evidence that lies on the person.", buckets=_SHARES, registry=self.registry
         )
+        self._drift = Gauge(
+            "lga_score_drift_psi", "Population stability index against the model's validation photographs.", ["output"],
+            registry=self.registry,
+        )  # fmt: skip
         # A series that appears with its first failure has no increase that an alert could see.
         for status in ("ok", "failed"):
             self._images.labels(status)
@@ -73,3 +80,12 @@ class ScoreMetrics(JobMetrics):
             self._confidence.observe(confidence)
         for focus in committed.focus:
             self._focus.observe(focus)
+        if self._reference is not None:
+            self._show_drift(self._reference, Distribution.of(committed.confidence, committed.focus, ()))
+
+    def _show_drift(self, reference: Distribution, shard: Distribution) -> None:
+        self._seen += shard
+        found = drift(reference, self._seen)
+        for output, index in (("confidence", found.confidence), ("focus", found.focus)):
+            if index is not None:
+                self._drift.labels(output).set(index)

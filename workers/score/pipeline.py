@@ -21,16 +21,17 @@ import ray.data
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from workers.errors import WorkerError
-from workers.score.fetch import FetchOptions
+from workers.runs.plan import Plan
+from workers.runs.speed import Hardware, Rates
+from workers.score.fetch import CHUNK_ROWS, FetchOptions
 from workers.score.load import load_chunk
-from workers.score.plan import Plan
 from workers.score.predict import OpenEngine, Predict
 from workers.storage import Store
 from workers.tags import Lineage, TagForm
 
-_CHUNK_ROWS = 256
 _CHUNKS_PER_PASS = 16_384  # Each is one object in Ray: bounds the driver's memory. Four million images.
 _CALLS_OF_A_PROCESS = 200
+_CALLS_AT_ONCE = 2  # One batch in the engine, one being unpacked or made into rows.
 _BLOCK_BYTES = 32 * 1024 * 1024
 
 
@@ -46,36 +47,52 @@ class Resources:
     engine_cpus: float
     engine_gpus: float
     fetch_cpus: float
+    fetchers: int
+    """Fetch tasks that may run at once."""
+    cores: float
+    """CPUs of the cluster."""
     threads: int | None
     """CPU threads of one engine; None on a GPU."""
 
 
-def plan_resources(cpus: float, gpus: int, nodes: int, engines: int | None) -> Resources:
+def plan_resources(cpus: float, gpus: int, nodes: int, engines: int | None, rates: Rates | None = None) -> Resources:
     """Share a cluster between engines and what feeds them.
+
+    On CPUs the operating system shares the cores: a stage that waits takes none. So there are as many fetch tasks as
+    the measured costs ask for, and one more, and the engines have a thread for each core.
 
     Args:
         cpus: CPUs of the cluster.
         gpus: GPUs of the cluster.
         nodes: Machines of the cluster.
         engines: Number of engine actors; None takes one for each GPU, or one.
+        rates: What an image costs; None makes a fetch task for every CPU.
     """
     count = engines or max(1, gpus)
     on_one_node = math.ceil(count / max(1, nodes))
+    # On a GPU an engine's share is the card; with more engines than cards they share one.
+    engine_cpus = 0 if gpus else min(1.0, cpus / 4 / count)
+    wanted = cpus
+    if rates and not gpus:
+        loading = rates.fetch_cpu_s + rates.decode_cpu_s
+        wanted = cpus * loading / (loading + rates.engine_cpu_s) + 1
+    fetchers = max(1, min(int(cpus), math.ceil(wanted)))
     return Resources(
         engines=count,
-        # On a GPU an engine's share is the card; with more engines than cards they share one.
-        engine_cpus=0 if gpus else min(1.0, cpus / 4 / count),
+        engine_cpus=engine_cpus,
         engine_gpus=1 / math.ceil(count / gpus) if gpus else 0,
-        fetch_cpus=min(1.0, cpus / 2),
+        fetch_cpus=min(1.0, cpus / 2, (cpus - count * engine_cpus) / fetchers),
+        fetchers=fetchers,
+        cores=cpus,
         threads=None if gpus else max(1, int(cpus / max(1, nodes)) // on_one_node),
     )
 
 
-def cluster_resources(engines: int | None) -> Resources:
+def cluster_resources(engines: int | None, rates: Rates | None = None) -> Resources:
     """``plan_resources`` for the cluster that this process is connected to."""
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     nodes = sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
-    return plan_resources(total.get("CPU", 1.0), int(total.get("GPU", 0)), nodes, engines)
+    return plan_resources(total.get("CPU", 1.0), int(total.get("GPU", 0)), nodes, engines, rates)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +107,18 @@ class Pipeline:
     form: TagForm
     lineage: Lineage
     resources: Resources
+    rates: Rates | None = None
+
+    @property
+    def hardware(self) -> Hardware:
+        """What the run uses, for its report."""
+        return Hardware(
+            cores=self.resources.cores,
+            engines=self.resources.engines,
+            on_gpu=self.resources.engine_gpus > 0,
+            fetchers=self.resources.fetchers,
+            concurrency=self.options.concurrency,
+        )
 
     def stream(self, shards: Sequence[int]) -> Generator[pa.Table]:
         """Score shards, as many as fit into one pass; yields rows as they come, shards interleaved.
@@ -106,8 +135,8 @@ class Pipeline:
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=self.resources.fetch_cpus,
-                # A process ends now and then, and with it the threads of requests that hang. An option that predicting
-                # does not have also keeps Ray from fusing the two stages, which would decode on the engine's time.
+                # A process ends now and then, and with it the threads that read folders and hang. An option that
+                # predicting does not have also keeps Ray from fusing the stages, and decoding off the engine's time.
                 max_calls=_CALLS_OF_A_PROCESS,
                 fn_args=(self.source, self.output, self.plan, self.options),
             )
@@ -117,7 +146,11 @@ class Pipeline:
                 batch_format="pyarrow",
                 num_cpus=self.resources.engine_cpus,
                 num_gpus=self.resources.engine_gpus,
-                compute=ray.data.ActorPoolStrategy(size=self.resources.engines),
+                compute=ray.data.ActorPoolStrategy(
+                    size=self.resources.engines,
+                    max_concurrent_calls_per_actor=_CALLS_AT_ONCE,
+                    enable_true_multi_threading=True,
+                ),
                 fn_constructor_args=(self.opener, self.form, self.lineage),
             )
             batches = iter(tagged.iter_batches(batch_size=None, batch_format="pyarrow"))
@@ -131,11 +164,11 @@ def _chunks(plan: Plan, shards: Sequence[int]) -> Iterator[pa.Table]:
     count = 0
     for shard in shards:
         rows = plan.rows_of(shard)
-        if count and count + math.ceil(rows / _CHUNK_ROWS) > _CHUNKS_PER_PASS:
+        if count and count + math.ceil(rows / CHUNK_ROWS) > _CHUNKS_PER_PASS:
             return
-        for start in range(0, rows, _CHUNK_ROWS):
+        for start in range(0, rows, CHUNK_ROWS):
             count += 1
-            yield pa.table({"shard": [shard], "start": [start], "stop": [min(rows, start + _CHUNK_ROWS)]})
+            yield pa.table({"shard": [shard], "start": [start], "stop": [min(rows, start + CHUNK_ROWS)]})
 
 
 @contextlib.contextmanager

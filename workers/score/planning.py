@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import duckdb
 import pyarrow as pa
@@ -16,13 +19,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.errors import ConditionFailed, SettingsError
+from workers.runs.plan import LISTED, Plan, plan_key, read_plan
 from workers.score.inventory import Source
-from workers.score.plan import LISTED, Plan, plan_key, read_plan
-from workers.storage import ObjectInfo, Store
-from workers.tags import list_shards, read_shards
+from workers.storage import Store
+from workers.tags import ShardName, list_shards, read_metadata, read_shards
 
-_ROWS_AT_ONCE = 50_000
-_MEMORY = "1GB"  # Of the join; what does not fit goes to the temporary folder.
+_MEMORY = "128MB"  # Of the join; what does not fit goes to the temporary folder.
+_WRITERS = 8
+
+QUARANTINE = ("not_an_image", "unsupported", "too_large", "truncated", "decode_error")
+"""Reasons that lie in the object itself: the same bytes fail again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +41,30 @@ class PlanRequest:
     """Rows of another engine do not count as done."""
     shard_rows: int
     now: datetime
+    skip_quarantined: bool = False
+    """Whether an object that failed for a reason of its own counts as done."""
 
 
-def find_or_make_plan(output: Store, source: Source, objects: Iterable[ObjectInfo], request: PlanRequest) -> Plan:
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """What a plan would hold."""
+
+    listed: int
+    listed_bytes: int
+    objects: int
+    size_bytes: int
+    """Of the objects that are to be scored; those of unknown size count as nothing."""
+
+
+def find_or_make_plan(
+    output: Store, source: Source, objects: Callable[[], Iterator[pa.Table]], request: PlanRequest
+) -> Plan:
     """The plan of a run; made when there is none yet.
 
     Raises:
         SettingsError: If the run was planned for another input, selection or engine.
     """
-    plan = read_plan(output, request.run_id) or _make(output, source, objects, request)
+    plan = read_plan(output, request.run_id) or _make(output, source, objects(), request)
     if plan.fingerprint != request.fingerprint:
         raise SettingsError(
             f"run {request.run_id} was started with another input, selection or engine; give those again, "
@@ -52,7 +73,13 @@ def find_or_make_plan(output: Store, source: Source, objects: Iterable[ObjectInf
     return plan
 
 
-def _make(output: Store, source: Source, objects: Iterable[ObjectInfo], request: PlanRequest) -> Plan:
+def foresee(output: Store, source: Source, objects: Iterator[pa.Table], request: PlanRequest) -> Pending:
+    """What a plan would hold, without writing anything."""
+    with _ledger(output, source, objects, request) as ledger:
+        return ledger.totals()
+
+
+def _make(output: Store, source: Source, objects: Iterator[pa.Table], request: PlanRequest) -> Plan:
     plan = Plan(
         run_id=request.run_id,
         fingerprint=request.fingerprint,
@@ -62,13 +89,17 @@ def _make(output: Store, source: Source, objects: Iterable[ObjectInfo], request:
         shard_rows=request.shard_rows,
         created_at=request.now,
     )
-    rows = 0
-    with tempfile.TemporaryDirectory(prefix="lga-plan-") as folder, _Ledger(Path(folder)) as ledger:
-        listed = ledger.add_listed(iter(objects))
-        ledger.add_done(_done(output, source, request))
-        for shard, part in enumerate(ledger.pending(request.shard_rows)):
-            output.put(plan.part_key(shard), _parquet(part))
-            rows += part.num_rows
+
+    def write(numbered: tuple[int, pa.Table]) -> None:
+        shard, part = numbered
+        output.put(plan.part_key(shard), _parquet(part))
+
+    with _ledger(output, source, objects, request) as ledger, ThreadPoolExecutor(_WRITERS) as pool:
+        listed = ledger.totals().listed
+        parts, rows = enumerate(ledger.pending(request.shard_rows)), 0
+        while some := list(itertools.islice(parts, 4 * _WRITERS)):
+            list(pool.map(write, some))
+            rows += sum(part.num_rows for _, part in some)
     plan = plan.model_copy(update={"listed": listed, "skipped": listed - rows})
     try:
         output.put(plan_key(plan.run_id), (plan.model_dump_json(indent=2) + "\n").encode(), if_absent=True)
@@ -78,14 +109,36 @@ def _make(output: Store, source: Source, objects: Iterable[ObjectInfo], request:
     return plan
 
 
+@contextlib.contextmanager
+def _ledger(output: Store, source: Source, objects: Iterator[pa.Table], request: PlanRequest) -> Iterator[_Ledger]:
+    with tempfile.TemporaryDirectory(prefix="lga-plan-") as folder, _Ledger(Path(folder)) as ledger:
+        ledger.add_listed(objects)
+        ledger.add_done(_done(output, source, request))
+        yield ledger
+
+
 def _done(output: Store, source: Source, request: PlanRequest) -> Iterator[pa.Table]:
-    """Key and etag of every object of this source that an earlier run scored with this engine."""
+    """Key and etag of every object of this source that need not be scored with this engine again."""
+    for _name, table in read_shards(
+        output, _of_equal_work(output, source, request), ["key", "etag", "status", "reason"]
+    ):
+        done = pc.equal(table["status"], "ok")
+        if request.skip_quarantined:
+            done = pc.or_(done, pc.fill_null(pc.is_in(table["reason"], pa.array(QUARANTINE)), fill_value=False))
+        yield table.filter(done).select(["key", "etag"])
+
+
+def _of_equal_work(output: Store, source: Source, request: PlanRequest) -> Iterator[ShardName]:
+    """Shards of earlier runs of this engine over this bucket. One look at a run's first shard tells it for all."""
     earlier = (name for name in list_shards(output) if name.run_id != request.run_id)
-    for _name, table in read_shards(output, earlier, ["key", "etag", "status", "engine"]):
-        # Equal keys in another bucket are other objects.
-        if (table.schema.metadata or {}).get(b"namespace") == source.namespace.encode():
-            done = (pc.equal(table["status"], "ok"), pc.equal(table["engine"], request.engine))
-            yield table.filter(pc.and_(*done)).select(["key", "etag"])
+    wanted = {b"namespace": source.namespace.encode(), b"engine": request.engine.encode()}
+    run_id, is_equal = None, False
+    for name in earlier:
+        if name.run_id != run_id:
+            # Equal keys in another bucket are other objects.
+            run_id, is_equal = name.run_id, wanted.items() <= read_metadata(output, name).items()
+        if is_equal:
+            yield name
 
 
 class _Ledger:
@@ -95,10 +148,12 @@ class _Ledger:
         self._database = duckdb.connect(str(folder / "plan.duckdb"))
         self._database.execute(f"set memory_limit = '{_MEMORY}'")
         self._database.execute(f"set temp_directory = '{folder / 'spill'}'")
+        self._database.execute("set preserve_insertion_order = false")
+        self._database.execute("set enable_progress_bar = false")
+        self._database.execute("set timezone = 'UTC'")
         self._database.execute("create table done (key varchar, etag varchar)")
         self._database.execute(
-            "create table listed (position bigint, key varchar, etag varchar, size_bytes bigint, "
-            "last_modified timestamptz)"
+            "create table listed (key varchar, etag varchar, size_bytes bigint, last_modified timestamptz)"
         )
 
     def __enter__(self) -> Self:
@@ -107,25 +162,39 @@ class _Ledger:
     def __exit__(self, *_error: object) -> None:
         self._database.close()
 
-    def add_listed(self, objects: Iterator[ObjectInfo]) -> int:
-        """Take in the listing; returns how many objects there are."""
-        count = 0
-        while batch := [info for info, _ in zip(objects, range(_ROWS_AT_ONCE), strict=False)]:
-            columns: dict[str, Any] = {name: [getattr(info, name) for info in batch] for name in LISTED.names}
-            table = pa.table(columns, LISTED).append_column("position", pa.array(range(count, count + len(batch))))
-            self._insert("listed (key, etag, size_bytes, last_modified, position)", table)
-            count += len(batch)
-        return count
+    def add_listed(self, tables: Iterable[pa.Table]) -> None:
+        """Take in the listing."""
+        for table in tables:
+            self._insert("listed", table.set_column(2, "size_bytes", pc.fill_null(table["size_bytes"], 0)))
 
     def add_done(self, tables: Iterable[pa.Table]) -> None:
         """Take in what needs no scoring."""
         for table in tables:
-            self._insert("done (key, etag)", table)
+            self._insert("done", table)
+
+    def totals(self) -> Pending:
+        """How much there is, and how much of it is to be scored."""
+        counts = "count(distinct key), coalesce(sum(size_bytes), 0)"
+        (listed, listed_bytes), (objects, size_bytes) = (
+            self._database.sql(f"select {counts} from {table}").fetchall()[0]  # noqa: S608 - our own two tables
+            for table in ("listed", "listed anti join done using (key, etag)")
+        )
+        return Pending(listed=listed, listed_bytes=int(listed_bytes), objects=objects, size_bytes=int(size_bytes))
 
     def pending(self, rows: int) -> Iterator[pa.Table]:
-        """What is listed and not done, in the order of the listing, cut into tables of so many rows."""
+        """What is listed and not done, cut into tables of so many rows.
+
+        The order is that of the keys' digests: the same objects make the same shards, however they were listed; each
+        shard is a random sample of all; and neighbours in a bucket, which share a partition of S3, are asked for at
+        different times.
+        """
         reader = self._database.sql(
-            "select key, etag, size_bytes, last_modified from listed anti join done using (key, etag) order by position"
+            """
+            select key, any_value(etag) as etag, any_value(size_bytes) as size_bytes,
+                any_value(last_modified) as last_modified
+            from listed anti join done using (key, etag)
+            group by key order by md5_number_lower(key), key
+            """
         ).to_arrow_reader(rows)
         rest = LISTED.empty_table()
         for batch in reader:

@@ -4,6 +4,7 @@ For each way to ask (input, selection, engine, columns) one small object names t
 together, as Kubernetes retries do, agree on it by conditional writes.
 
     <output>/runs/current-1a2b3c4d.json     {"run_id": "20260102T030405Z-1a2b3c4d"}
+    <output>/runs/lease-1a2b3c4d.json       who works on it
     <output>/runs/<run_id>/plan.json        what is to be done; written once
     <output>/runs/<run_id>/run.json         what was done
 """
@@ -15,22 +16,21 @@ import json
 from datetime import datetime
 
 from workers.errors import ConditionFailed, ObjectMissing, SettingsError, StorageError
+from workers.runs.record import is_finished
 from workers.score.inventory import Selection, Source
-from workers.score.record import is_finished
 from workers.storage import Store
 
 _TRIES = 20
 
 
-def fingerprint(source: Source, selection: Selection, engine: str, *, scores: bool) -> str:
-    """What makes two runs the same work: 64 hex digits over input, selection, engine and columns."""
+def fingerprint(source: Source, selection: Selection, engine: str, *, scores: bool, **more: object) -> str:
+    """What makes two runs the same work: 64 hex digits over input, selection, engine, columns and whatever else."""
     asked = {
         "input": source.uri,
-        "include": sorted(selection.include),
-        "exclude": sorted(selection.exclude),
-        "limit": selection.limit,
+        "selection": selection.describe(),
         "engine": engine,
         "scores": scores,
+        **more,
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
@@ -47,8 +47,8 @@ def claim_run(output: Store, digest: str, wanted: str | None, now: datetime) -> 
     Raises:
         SettingsError: If the name is one that other files have.
     """
-    if wanted is not None and wanted.startswith("current-"):
-        raise SettingsError(f"--run {wanted}: names that start with 'current-' are taken; choose another")
+    if wanted is not None and wanted.startswith(("current-", "lease-")):
+        raise SettingsError(f"--run {wanted}: names that start with 'current-' or 'lease-' are taken; choose another")
     pointer = f"runs/current-{digest[:8]}.json"
     for _ in range(_TRIES):
         current, token = _current(output, pointer)
@@ -63,6 +63,11 @@ def claim_run(output: Store, digest: str, wanted: str | None, now: datetime) -> 
             continue  # Another attempt was faster: look at what it chose.
         return chosen
     raise StorageError("claim a run in", output.uri(pointer), "other attempts keep changing it; start again later")
+
+
+def lease_key(digest: str) -> str:
+    """The key of the lease of a piece of work, under the output."""
+    return f"runs/lease-{digest[:8]}.json"
 
 
 def _current(output: Store, pointer: str) -> tuple[str | None, str | None]:

@@ -13,47 +13,66 @@ from workers.engines import EngineRecord
 from workers.logs import get_log
 from workers.metrics import served
 from workers.progress import ProgressBar
+from workers.runs.plan import Plan
+from workers.runs.quality import QualityTally, validation_distribution
+from workers.runs.record import RunRecord
 from workers.score.attempt import Parts
 from workers.score.commit import Committer
+from workers.score.failures import FailureLimits, FailureWatch
 from workers.score.fetch import FetchOptions
+from workers.score.guard import Guard
 from workers.score.inventory import Source
+from workers.score.lease import Held
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline, cluster_resources
-from workers.score.plan import Plan
-from workers.score.predict import OpenEngine
-from workers.score.record import RunRecord
+from workers.score.predict import OpenEngine, RegisteredEngine
+from workers.score.rates import measure_rates
 from workers.settings import ScoreSettings
 from workers.storage import Store
 from workers.tags import Lineage, TagForm, tag_schema
 
 _RECORDED = {
     "include", "exclude", "limit", "engine", "scores", "shard_rows", "batch_size", "engines", "fetch_concurrency",
-    "image_timeout_s", "max_object_bytes", "max_image_pixels", "max_failure_rate", "model", "registry", "output",
+    "image_timeout_s", "max_object_bytes", "max_image_pixels", "max_failure_rate", "max_reason_rate", "if_running",
+    "lease_s", "model", "registry", "output",
 }  # fmt: skip
 """Settings that go into ``run.json``. None of them can hold a secret."""
 
 
 @contextlib.contextmanager
 def assembled(
-    settings: ScoreSettings, source: Source, output: Store, plan: Plan, engine: EngineRecord, opener: OpenEngine
+    settings: ScoreSettings,
+    source: Source,
+    output: Store,
+    plan: Plan,
+    engine: EngineRecord,
+    opener: OpenEngine,
+    lease: Held,
 ) -> Iterator[Parts]:
     """The parts of an attempt on the cluster that this process is connected to; its metrics are served meanwhile."""
-    metrics = ScoreMetrics()
+    reference = validation_distribution(opener.version.uri) if isinstance(opener, RegisteredEngine) else None
+    metrics, log = ScoreMetrics(reference), get_log(run_id=plan.run_id)
+    options = FetchOptions(
+        size_px=engine.size_px,
+        limits=ImageLimits(max_bytes=settings.max_object_bytes, max_pixels=settings.max_image_pixels),
+        batch_size=settings.batch_size,
+        concurrency=settings.fetch_concurrency,
+        timeout_s=settings.image_timeout_s,
+    )
+    form = tag_form(settings, engine)
+    lineage = Lineage(model=engine.model, version=engine.version, engine=engine.fingerprint, run_id=plan.run_id)
+    gpus = cluster_resources(settings.engines).engine_gpus
+    rates = measure_rates(source.store, output, plan, options, (opener, form, lineage), gpus=gpus, log=log)
     pipeline = Pipeline(
         source=source.store,
         output=output,
         plan=plan,
-        options=FetchOptions(
-            size_px=engine.size_px,
-            limits=ImageLimits(max_bytes=settings.max_object_bytes, max_pixels=settings.max_image_pixels),
-            batch_size=settings.batch_size,
-            concurrency=settings.fetch_concurrency,
-            timeout_s=settings.image_timeout_s,
-        ),
+        options=options,
         opener=opener,
-        form=tag_form(settings, engine),
-        lineage=Lineage(model=engine.model, version=engine.version, engine=engine.fingerprint, run_id=plan.run_id),
-        resources=cluster_resources(settings.engines),
+        form=form,
+        lineage=lineage,
+        resources=cluster_resources(settings.engines, rates),
+        rates=rates,
     )
     committer = Committer(output, plan, shard_schema(settings, source, plan, engine))
     with (
@@ -61,8 +80,23 @@ def assembled(
         contextlib.closing(committer),
         ProgressBar("scoring", plan.rows, shown=settings.progress) as bar,
     ):
-        log = get_log(run_id=plan.run_id)
-        yield Parts(pipeline=pipeline, committer=committer, metrics=metrics, bar=bar, log=log)
+        yield Parts(
+            pipeline=pipeline,
+            committer=committer,
+            metrics=metrics,
+            bar=bar,
+            log=log,
+            guard=Guard(lease=lease, failures=FailureWatch(failure_limits(settings), plan.rows)),
+            quality=QualityTally(source.prefix, reference),
+        )
+
+
+def failure_limits(settings: ScoreSettings) -> FailureLimits:
+    """How much may fail."""
+    return FailureLimits(
+        overall=settings.max_failure_rate,
+        by_reason=settings.max_reason_rate,
+    )
 
 
 def tag_form(settings: ScoreSettings, engine: EngineRecord) -> TagForm:

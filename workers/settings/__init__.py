@@ -14,18 +14,28 @@ from workers.settings.compile import CompileSettings
 from workers.settings.demo import DemoSettings
 from workers.settings.doctor import DoctorSettings
 from workers.settings.evaluate import EvaluateSettings
+from workers.settings.look import LookSettings
 from workers.settings.models import (
+    ModelsCollectSettings,
     ModelsListSettings,
     ModelsPromoteSettings,
     ModelsRollbackSettings,
     ModelsShowSettings,
 )
-from workers.settings.prepare import PrepareMisleadingSettings, PrepareStanford40Settings
+from workers.settings.prepare import (
+    PrepareCocoSettings,
+    PrepareFoldersSettings,
+    PrepareMisleadingSettings,
+    PrepareMpiiSettings,
+    PrepareStanford40Settings,
+)
 from workers.settings.reading import known_settings, read_settings
-from workers.settings.runs import RunsListSettings, RunsShowSettings
+from workers.settings.report import ReportSettings
+from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
+from workers.settings.shadow import ShadowSettings
 from workers.settings.shared import CommandSettings
-from workers.settings.tags import TagsEvaluateSettings, TagsQuerySettings
+from workers.settings.tags import TagsEvaluateSettings, TagsExportSettings, TagsQuerySettings
 from workers.settings.train import TrainSettings
 
 __all__ = [
@@ -35,16 +45,26 @@ __all__ = [
     "DemoSettings",
     "DoctorSettings",
     "EvaluateSettings",
+    "LookSettings",
+    "ModelsCollectSettings",
     "ModelsListSettings",
     "ModelsPromoteSettings",
     "ModelsRollbackSettings",
     "ModelsShowSettings",
+    "PrepareCocoSettings",
+    "PrepareFoldersSettings",
     "PrepareMisleadingSettings",
+    "PrepareMpiiSettings",
     "PrepareStanford40Settings",
+    "ReportSettings",
     "RunsListSettings",
+    "RunsQuarantineSettings",
+    "RunsRetrySettings",
     "RunsShowSettings",
     "ScoreSettings",
+    "ShadowSettings",
     "TagsEvaluateSettings",
+    "TagsExportSettings",
     "TagsQuerySettings",
     "TrainSettings",
     "known_settings",

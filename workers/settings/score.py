@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workers.settings.shared import ClusterSettings, Count, ModelSettings, Share, Target
+from workers.settings.shared import ClusterSettings, Count, ModelSettings, Reason, Share, Target
 
 
 class ScoreSettings(ClusterSettings, ModelSettings):
@@ -23,12 +23,27 @@ class ScoreSettings(ClusterSettings, ModelSettings):
     """Engine of the version to use; `best` takes the fastest that fits this machine."""
     compile_if_missing: bool = False
     """When no engine fits, compile one where it will run (`lga compile`); one machine builds, the others wait."""
+    inventory: str | None = None
+    """List of the objects, instead of asking the store: manifest.json of S3 Inventory, or a file of keys (.parquet,
+    .csv, .txt; .gz)."""
     include: tuple[str, ...] = ("*",)
     """Patterns of keys to score, as in a shell (repeat the flag for more)."""
     exclude: tuple[str, ...] = ()
     """Patterns of keys to leave out."""
+    suffix: tuple[str, ...] = ()
+    """Ends of keys to score, such as .jpg, in any case; without it the bytes decide what is an image."""
+    min_object_bytes: Annotated[int, Field(ge=0)] = 0
+    """Smaller objects are left out."""
+    sample: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Score this share of the objects, chosen by their keys: the same ones every time."""
     limit: Count | None = None
     """Score at most this many objects."""
+    skip_quarantined: bool = False
+    """Leave out objects that failed before, unchanged, for a reason that lies in themselves."""
+    dry_run: bool = False
+    """Only say what would be scored: objects, bytes, requests, and how long it takes by the speed of earlier runs."""
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """Price of the machines for an hour, for the cost of a dry run."""
     scores: bool = True
     """Write every class's probability."""
     shard_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 2048
@@ -46,4 +61,10 @@ class ScoreSettings(ClusterSettings, ModelSettings):
     max_image_pixels: Count = 178_956_970
     """Larger images are not decoded (reason: too_large)."""
     max_failure_rate: Share = 1.0
-    """Exit with 3 when a larger share of the objects failed."""
+    """Exit with 3 when a larger share of the objects failed; stop early when that is certain to happen."""
+    max_reason_rate: dict[Reason, Share] = Field(default={})
+    """The same for single reasons, for example denied=0.01 (repeat the flag for more)."""
+    if_running: Literal["wait", "exit", "take-over"] = "wait"
+    """When another attempt is at this run: wait until it ends or is dead, exit with 0, or take its place at once."""
+    lease_s: Annotated[float, Field(ge=1)] = 30.0
+    """Seconds without a sign of life after which an attempt counts as dead."""

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -22,6 +22,22 @@ EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
 """Arithmetic of an engine."""
 HardwareCompatibility = Literal["none", "same_compute_capability", "ampere_plus"]
 """GPUs that a TensorRT engine runs on: the very model it was built on, its compute capability, or 8.0 and newer."""
+
+REASONS = (
+    "missing", "denied", "throttled", "truncated", "not_an_image", "unsupported", "too_large", "decode_error",
+    "timeout", "engine_error",
+)  # fmt: skip
+"""Why an object has no tags: a closed set. The tag table takes it from here, since settings know no tables."""
+
+
+def _known_reason(reason: str) -> str:
+    if reason not in REASONS:
+        raise ValueError(f"there is no reason {reason!r}; there are: {', '.join(REASONS)}")
+    return reason
+
+
+Reason = Annotated[str, AfterValidator(_known_reason)]
+"""One of ``REASONS``."""
 
 yaml_values: ContextVar[dict[str, Any]] = ContextVar("yaml_values", default={})  # noqa: B039 - never changed in place
 """The YAML values of the command that is being read; pydantic offers no way to hand them to a source."""

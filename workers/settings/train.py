@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from workers.settings.shared import ClusterSettings, Count, RegistrySettings
+from workers.settings.shared import ClusterSettings, Count, RegistrySettings, Share
 
 
 class TrainSettings(ClusterSettings, RegistrySettings):
@@ -25,6 +25,9 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     weights: str | None = None
     """Backbone weights: `timm` for the hub, a hub name, a file or URI (.safetensors, .pth), or `package` for the extra
     [pretrained]; without it the backbone starts from random weights."""
+    start_from: str | None = None
+    """Published model whose weights the training starts from, of the same architecture: NAME:VERSION, NAME@ALIAS, or a
+    bundle. Actions that it knows keep their weights, new ones begin at random."""
     variant: Literal["lga", "plain"] = "lga"
     """`lga`: with the added 1024-kernel convolution; `plain`: a standard classifier."""
     recipe: Literal["paper", "fast"] = "fast"
@@ -33,8 +36,13 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Side of the square network input."""
     output_stride: Annotated[Literal[8, 16, 32], BeforeValidator(int)] = 32  # A flag arrives as text.
     """Input pixels for one cell of the feature map."""
-    localisation_activation: Literal["relu", "sigmoid"] = "relu"
-    """Last activation of the localisation branch; relu is the published one."""
+    localisation_activation: Literal["relu", "straight_through", "sigmoid"] = "relu"
+    """Last activation of the localisation branch; relu is the published one and can die, straight_through cannot."""
+    localisation_source: Literal["backbone", "action"] = "backbone"
+    """What the localisation branch sees: the backbone's features, as published, or those of the action branch."""
+    pooling: Literal["mean", "person"] = "mean"
+    """How the action branch pools: the mean over the cells, as published, or weighted by where the heatmap sees a
+    person."""
     epochs: Count | None = None
     """Passes over the training split."""
     batch_size: Count | None = None
@@ -49,12 +57,54 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Mask loss summed over the cells, as Eq. 1 is written, or averaged."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None
     """Arithmetic of forward and backward pass; `auto` takes bf16 where the hardware computes in it, else fp32."""
+    layer_decay: Annotated[float, Field(ge=0.1, le=1)] | None = None
+    """Factor of the learning rate from one layer of the backbone to the one before it."""
+    label_smoothing: Annotated[float, Field(ge=0, le=0.9)] | None = None
+    """Share of the target that is spread over all actions."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Decay of the moving average of the weights, which is then validated and published."""
+    class_balance: Share | None = None
+    """How far rare actions are shown more often: 0 as they come, 1 all actions alike."""
+    nobody_share: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    """Share of the images of an epoch in which nobody is: they teach the heatmap silence."""
     workers: Count = 1
     """Number of training workers."""
+    min_workers: Count | None = None
+    """Go on with as few workers as this when nodes are lost, and with more again when they come back; without it always
+    with all of them."""
+    micro_batch_size: Count | None = None
+    """Images of one forward pass; gradients add up to the batch. The same size gives the same curve with any number of
+    workers; without it each worker's share of the batch."""
+    checkpoint_steps: Count = 100
+    """Steps between two checkpoints; there is one after each epoch as well."""
+    keep_best: Count = 1
+    """Checkpoints of the best epochs that are kept, beside the newest."""
+    storage_patience_s: Annotated[float, Field(ge=0)] = 300.0
+    """Seconds that storage may be away before the training gives up."""
     gpu: bool = False
     """Give each worker a GPU."""
     cpus_per_worker: Count | None = None
     """CPU cores of each worker; without it the machine's cores are shared among the workers."""
+    gate: bool = True
+    """Publish only what beats the production model on the validation split; --no-gate publishes whatever comes out."""
+    gate_alias: str = Field(default="production", pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    """Alias of the model to beat; when there is none yet, only the floors hold."""
+    gate_min_gain: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    """mAP has to grow by more than this."""
+    gate_max_loss: Share = 0.05
+    """mAP may not, as sure as gate-confidence, have fallen by more than this; 0 wants a gain beyond doubt."""
+    gate_confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Confidence of the intervals of the differences."""
+    gate_class_floor: Share = 0.0
+    """Least average precision of each action."""
+    gate_class_floors: dict[str, Share] = Field(default_factory=dict)
+    """Least average precision of single actions, as ACTION=VALUE."""
+    gate_class_drop: Share = 0.1
+    """No action may, as sure as gate-confidence, lose more average precision than this."""
+    gate_focus_drop: Share = 0.05
+    """Focus in the true boxes may fall by this much."""
+    gate_calibration_rise: Share = 0.05
+    """The calibration error may grow by this much."""
     seed: int = 0
     """Decides initial weights, order and augmentation."""
     cache_mb: Annotated[int, Field(ge=0)] = 1024

@@ -5,12 +5,17 @@ Jobs share this, not each other: scoring writes it; queries, reports and reviews
 
 from __future__ import annotations
 
+from workers.settings.shared import REASONS
+from workers.tags.files import local_files
 from workers.tags.rows import failed, rows
-from workers.tags.schema import DETAIL_LENGTH, OBJECT_COLUMNS, REASONS, Lineage, TagForm, object_schema, tag_schema
+from workers.tags.schema import DETAIL_LENGTH, OBJECT_COLUMNS, Lineage, TagForm, object_schema, tag_schema
 from workers.tags.shards import (
+    LATEST_ROWS,
+    RangedFile,
     ShardName,
     latest_rows_view,
     list_shards,
+    read_metadata,
     read_parquet,
     read_shard,
     read_shards,
@@ -20,15 +25,19 @@ from workers.tags.shards import (
 
 __all__ = [
     "DETAIL_LENGTH",
+    "LATEST_ROWS",
     "OBJECT_COLUMNS",
     "REASONS",
     "Lineage",
+    "RangedFile",
     "ShardName",
     "TagForm",
     "failed",
     "latest_rows_view",
     "list_shards",
+    "local_files",
     "object_schema",
+    "read_metadata",
     "read_parquet",
     "read_shard",
     "read_shards",

@@ -8,20 +8,6 @@ from typing import Final
 
 import pyarrow as pa
 
-REASONS: Final = (
-    "missing",
-    "denied",
-    "throttled",
-    "truncated",
-    "not_an_image",
-    "unsupported",
-    "too_large",
-    "decode_error",
-    "timeout",
-    "engine_error",
-)
-"""Why an object has no tags: a closed set."""
-
 DETAIL_LENGTH: Final = 500
 """Most characters of a ``detail``."""
 

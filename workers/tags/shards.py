@@ -6,6 +6,7 @@ there yet.
 
 from __future__ import annotations
 
+import io
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from typing_extensions import Buffer, override
 
 from workers.errors import ConditionFailed, ObjectMissing, StorageError
 from workers.storage import Store
@@ -26,6 +28,67 @@ LATEST_ROWS = """
 
 _SHARD_KEY = re.compile(r"tags/run=(?P<run_id>[^/]+)/shard-(?P<index>\d{6,})\.parquet")
 _READERS = 8
+_TAIL_BYTES = 64 * 1024  # Where a Parquet file's description stands, and all of a small file.
+_AHEAD_BYTES = 1024 * 1024
+
+
+class RangedFile(io.RawIOBase):
+    """An object as a file for reading, by ranges: what is not asked for is not transferred.
+
+    Keeps the last 64 KiB, and 1 MiB ahead of where small reads go on one after the other.
+    """
+
+    def __init__(self, store: Store, key: str) -> None:
+        """Raises: StorageError: If it cannot be read."""
+        tail = store.get_range(key, -_TAIL_BYTES, _TAIL_BYTES)
+        self._store, self._key, self._size, self._position = store, key, tail.size_bytes, 0
+        self._tail_start, self._tail = tail.size_bytes - len(tail.data), tail.data
+        self._ahead_start, self._ahead = 0, b""
+        self._last_stop = 0
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def seekable(self) -> bool:
+        return True
+
+    @override
+    def tell(self) -> int:
+        return self._position
+
+    @override
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    @override
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._read(self._position, min(len(view), self._size - self._position))
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    @override
+    def read(self, size: int | None = -1) -> bytes:
+        rest = self._size - self._position
+        data = self._read(self._position, rest if size is None or size < 0 else min(size, rest))
+        self._position += len(data)
+        return data
+
+    def _read(self, start: int, length: int) -> bytes:
+        if length <= 0:
+            return b""
+        if start >= self._tail_start:
+            return self._tail[start - self._tail_start :][:length]
+        if not self._ahead_start <= start <= start + length <= self._ahead_start + len(self._ahead):
+            # Reading on from where the last read ended is reading through: then more comes at once.
+            wanted = max(length, _AHEAD_BYTES) if start == self._last_stop else length
+            self._ahead_start, self._ahead = start, self._store.get_range(self._key, start, wanted).data
+        self._last_stop = start + length
+        return self._ahead[start - self._ahead_start :][:length]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +153,17 @@ def read_shard(output: Store, name: ShardName, columns: list[str] | None = None)
     return read_parquet(output, name.key, columns)
 
 
+def read_metadata(output: Store, name: ShardName) -> dict[bytes, bytes]:
+    """The facts in a shard's own metadata, the same in all shards of a run. Errors as ``read_shard``."""
+    return dict(read_parquet(output, name.key, []).schema.metadata or {})
+
+
 def read_parquet(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
-    """Read some columns of a Parquet object. Errors as ``read_shard``."""
-    data = store.get(key).data
+    """Read some columns of a Parquet object, and no more of its bytes than they take. Errors as ``read_shard``."""
     try:
-        # The file's own thread pool would compete with the readers of the other shards.
-        return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
+        with RangedFile(store, key) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
+            # The file's own thread pool would compete with the readers of the other shards.
+            return parquet.read(columns=columns, use_threads=False)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise StorageError(
             "read", store.uri(key), f"it is not a table of ours ({str(error).splitlines()[0]})"

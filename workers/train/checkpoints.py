@@ -1,35 +1,43 @@
-"""A training on disk, to be continued or published: tensors as safetensors, the rest as JSON. Nothing is unpickled.
+"""A training as files, to be continued or published: tensors as safetensors, the rest as JSON. Nothing is unpickled.
 
     weights.safetensors     the weights that are learned
     average.safetensors     their moving average, when the recipe has one
     optimiser.safetensors   Adam's memory
-    validation.safetensors  what the network said about the validation split: enough to calibrate it
-    state.json              finished epochs, history; goes last
+    validation.safetensors  what the network said about the validation split, at the end of an epoch: calibrates it
+    state.json              how far the training is, and the digest of each file; goes last
 
-There is no state of any random generator: what an epoch draws follows from the seed and its number.
+There is no state of any random generator and of no schedule: what a step draws and how fast it learns follow from the
+seed and its number.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.optim import Optimizer
 
 from workers.errors import WorkerError
 from workers.train.loop import Training
+from workers.train.monitor import Work
 from workers.train.validation import Outputs
 
-FORMAT = 1
+FORMAT = 2
+STATE_FILE = "state.json"
+_WEIGHTS, _AVERAGE = "weights.safetensors", "average.safetensors"
+_OPTIMISER, _VALIDATION = "optimiser.safetensors", "validation.safetensors"
+
+Files = Mapping[str, bytes]
+"""A checkpoint, by name of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,80 +46,110 @@ class Progress:
 
     epoch: int
     """Finished epochs."""
+    position: int
+    """Finished steps of the epoch after them; 0 at the end of an epoch."""
     history: tuple[dict[str, Any], ...]
     """Figures of each finished epoch, as plain JSON."""
+    work: Work
+    """Sums over the steps of the unfinished epoch."""
     scaler: dict[str, Any]
     """Loss scale of fp16; empty for other precisions."""
+    digests: dict[str, str]
+    """sha256 of each other file."""
+
+    @property
+    def map(self) -> float | None:
+        """Validation mAP of these weights; None in the middle of an epoch."""
+        return None if self.position or not self.history else float(self.history[-1]["map"] or 0.0)
 
 
 class CheckpointUnreadable(WorkerError):
     """A checkpoint of a run is damaged or from another release."""
 
 
-def save_checkpoint(folder: Path, training: Training, outputs: Outputs, history: tuple[dict[str, Any], ...]) -> None:
-    """Write everything that is needed to continue the training or to publish what it has learned."""
-    save_file(_plain(training.network.state_dict()), folder / "weights.safetensors")
+def pack(training: Training, history: tuple[dict[str, Any], ...], work: Work, outputs: Outputs | None) -> Files:
+    """Everything that is needed to continue the training, and with ``outputs`` to publish what it has learned."""
+    files = {
+        _WEIGHTS: save(_plain(training.network.state_dict())),
+        _OPTIMISER: save(_optimiser_tensors(training.optimiser)),
+    }
     if training.average is not None:
-        save_file(_plain(training.average.module.state_dict()), folder / "average.safetensors")
-    save_file(_optimiser_tensors(training.optimiser), folder / "optimiser.safetensors")
-    arrays = {field.name: getattr(outputs, field.name) for field in fields(Outputs)}
-    save_arrays(arrays, folder / "validation.safetensors")
-    state = {"format": FORMAT, "epoch": training.epoch, "history": history, "scaler": training.scaler.state_dict()}
-    (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n")
+        files[_AVERAGE] = save(_plain(training.average.module.state_dict()))
+    if outputs is not None:
+        files[_VALIDATION] = save_arrays({field.name: getattr(outputs, field.name) for field in fields(Outputs)})
+    state = {
+        "format": FORMAT,
+        "epoch": training.epoch,
+        "position": training.position,
+        "history": history,
+        "work": asdict(work),
+        "scaler": training.scaler.state_dict(),
+        "digests": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+    return files | {STATE_FILE: (json.dumps(state, indent=2) + "\n").encode()}
 
 
-def restore(folder: Path, training: Training) -> Progress:
+def restore(files: Files, training: Training) -> Progress:
     """Continue where a checkpoint stopped.
 
     Raises:
         CheckpointUnreadable: If it is damaged, or of another model.
     """
-    progress = read_progress(folder)
+    progress = read_progress(files[STATE_FILE])
     try:
-        training.network.load_state_dict(load_file(folder / "weights.safetensors"))
+        training.network.load_state_dict(load(files[_WEIGHTS]))
         if training.average is not None:
-            training.average.module.load_state_dict(load_file(folder / "average.safetensors"))
+            training.average.module.load_state_dict(load(files[_AVERAGE]))
             # Zero would make the next update copy the weights over the average.
-            training.average.n_averaged.fill_(progress.epoch * training.steps_per_epoch)
-        _load_optimiser(training.optimiser, load_file(folder / "optimiser.safetensors"))
+            training.average.n_averaged.fill_(progress.epoch * training.steps_per_epoch + progress.position)
+        _load_optimiser(training.optimiser, load(files[_OPTIMISER]))
         if progress.scaler:
             training.scaler.load_state_dict(progress.scaler)
-    except (OSError, RuntimeError, KeyError, ValueError, SafetensorError) as error:
-        raise _unreadable(folder, error) from error
-    training.epoch = progress.epoch
+    except (RuntimeError, KeyError, ValueError, SafetensorError) as error:
+        raise _unreadable(error) from error
+    training.epoch, training.position = progress.epoch, progress.position
     return progress
 
 
-def read_progress(folder: Path) -> Progress:
-    """Read how far a checkpoint is. Errors as ``restore``."""
+def read_progress(state: bytes) -> Progress:
+    """Read how far a checkpoint is, from its ``state.json``. Errors as ``restore``."""
     try:
-        state = json.loads((folder / "state.json").read_text())
-        if state["format"] != FORMAT:
-            raise CheckpointUnreadable(f"the checkpoint has format {state['format']}; this release reads {FORMAT}")
-        return Progress(epoch=int(state["epoch"]), history=tuple(state["history"]), scaler=dict(state["scaler"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unreadable(folder, error) from error
+        document = json.loads(state)
+        if document["format"] != FORMAT:
+            raise CheckpointUnreadable(
+                f"the checkpoint has format {document['format']}; this release reads {FORMAT}. "
+                "Continue with the release that wrote it, or start a new run without --run"
+            )
+        return Progress(
+            epoch=int(document["epoch"]),
+            position=int(document["position"]),
+            history=tuple(document["history"]),
+            work=Work(**document["work"]),
+            scaler=dict(document["scaler"]),
+            digests=dict(document["digests"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(error) from error
 
 
-def read_published_weights(folder: Path) -> dict[str, Tensor]:
+def read_published_weights(files: Files) -> dict[str, Tensor]:
     """Read the weights to publish: the moving average when there is one. Errors as ``restore``."""
-    average = folder / "average.safetensors"
     try:
-        return load_file(average if average.exists() else folder / "weights.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(folder, error) from error
+        return load(files[_AVERAGE] if _AVERAGE in files else files[_WEIGHTS])
+    except (KeyError, SafetensorError) as error:
+        raise _unreadable(error) from error
 
 
-def read_outputs(folder: Path) -> Outputs:
+def read_outputs(files: Files) -> Outputs:
     """Read what the network said about the validation split. Errors as ``restore``."""
     try:
-        return Outputs(**load_arrays(folder / "validation.safetensors"))
-    except (OSError, TypeError, SafetensorError) as error:
-        raise _unreadable(folder, error) from error
+        return Outputs(**load_arrays(files[_VALIDATION]))
+    except (KeyError, TypeError, SafetensorError) as error:
+        raise _unreadable(error) from error
 
 
-def _unreadable(folder: Path, error: Exception) -> CheckpointUnreadable:
-    return CheckpointUnreadable(f"cannot read the checkpoint {folder}: {error}; start a new run without --run")
+def _unreadable(error: Exception) -> CheckpointUnreadable:
+    return CheckpointUnreadable(f"cannot read the checkpoint: {error}; start a new run without --run")
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

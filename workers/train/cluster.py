@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
 from ray.train import (
-    CheckpointConfig,
     ControllerError,
     FailureConfig,
     LoggingConfig,
-    Result,
     RunConfig,
     ScalingConfig,
     TrainingFailedError,
@@ -20,7 +20,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchTrainer
 
-from workers.errors import ClusterError, SettingsError, WorkerError
+from workers.errors import ClusterError, SettingsError, Stopped, WorkerError
 from workers.logs import get_log
 from workers.runtime import cluster_gpus
 from workers.settings import TrainSettings
@@ -32,22 +32,32 @@ from workers.train.worker import Assignment, train_worker
 _MAX_FAILURES = 3
 """Lost workers or nodes that a run survives, each time from its newest checkpoint."""
 _LOOK_EVERY_S = 0.5
+_GRACE_S = 20.0
+"""Seconds for a last checkpoint after a signal: less than the 30 that Kubernetes gives a pod."""
 
 
-def choose_cores(workers: int, wanted: int | None, *, gpu: bool) -> int:
+def choose_cores(workers: int, wanted: int | None, *, least: int | None = None, gpu: bool) -> int:
     """Cores of each worker: as asked for, or the most that lets all workers fit on the cluster's nodes.
+
+    Args:
+        workers: That train together.
+        wanted: Cores asked for, if any.
+        least: As few workers as this may begin, with the cores of the most that fit now.
+        gpu: Whether each needs a GPU.
 
     Raises:
         SettingsError: If the cluster is too small. Ray would wait for ever.
     """
+    least = workers if least is None else min(least, workers)
     nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    if gpu and cluster_gpus() < workers:
-        raise SettingsError(f"--gpu with --workers {workers} needs {workers} GPUs; Ray has {cluster_gpus()}")
-    cores = most_cores(nodes, workers) if wanted is None else wanted
-    if cores == 0 or sum(node // cores for node in nodes) < workers:
+    if gpu and cluster_gpus() < least:
+        raise SettingsError(f"--gpu with {least} workers needs {least} GPUs; Ray has {cluster_gpus()}")
+    fitting = (cores for count in range(workers, least - 1, -1) if (cores := most_cores(nodes, count)))
+    cores = next(fitting, 0) if wanted is None else wanted
+    if cores == 0 or sum(node // cores for node in nodes) < least:
         has = " + ".join(f"{node:g}" for node in nodes)
         raise SettingsError(
-            f"{workers} workers with {max(cores, 1)} CPU cores each do not fit on this cluster ({has} cores); "
+            f"{least} workers with {max(cores, 1)} CPU cores each do not fit on this cluster ({has} cores); "
             "choose fewer --workers or --cpus-per-worker"
         )
     return cores
@@ -59,7 +69,7 @@ def most_cores(nodes: Sequence[float], workers: int) -> int:
     return next((cores for cores in fitting if sum(node // cores for node in nodes) >= workers), 0)
 
 
-def assign(prepared: Prepared, settings: TrainSettings) -> Assignment:
+def assign(prepared: Prepared, run_uri: str, settings: TrainSettings) -> Assignment:
     """What every worker is handed. Large things go to Ray's object store, once.
 
     Raises:
@@ -70,15 +80,19 @@ def assign(prepared: Prepared, settings: TrainSettings) -> Assignment:
         splits=ray.put(prepared.splits),
         initial_weights=ray.put(prepared.initial_weights),
         mailbox=open_mailbox(),
-        threads=choose_cores(settings.workers, settings.cpus_per_worker, gpu=settings.gpu),
+        threads=choose_cores(settings.workers, settings.cpus_per_worker, least=settings.min_workers, gpu=settings.gpu),
+        run_uri=run_uri,
         cache_bytes=settings.cache_mb << 20,
         skip_invalid=settings.skip_invalid,
+        checkpoint_steps=settings.checkpoint_steps,
+        keep_best=settings.keep_best,
+        patience_s=settings.storage_patience_s,
         log_format=settings.log_format,
         log_level=settings.log_level,
     )
 
 
-def run_trainer(assignment: Assignment, *, run: str, settings: TrainSettings, watch: Watch) -> Result:
+def run_trainer(assignment: Assignment, *, run: str, settings: TrainSettings, watch: Watch) -> None:
     """Train to the end on the cluster, showing how far it is.
 
     The trainer waits in a thread of its own, so that a signal reaches this one at once.
@@ -93,56 +107,71 @@ def run_trainer(assignment: Assignment, *, run: str, settings: TrainSettings, wa
         train_worker,
         train_loop_config={"assignment": assignment},
         scaling_config=ScalingConfig(
-            num_workers=settings.workers,
+            num_workers=_number_of_workers(settings),  # type: ignore[arg-type]  # typed as Train V1's, is V2's
             use_gpu=settings.gpu,
             resources_per_worker={"CPU": assignment.threads, **gpus},
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # typed as Train V1's, is V2's
-            name=run,
+            # A name of its own for each attempt: Ray would continue what it knows of an earlier one.
+            name=f"{run}/ray-{secrets.token_hex(4)}",
             storage_path=storage_path,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
-            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="map"),
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
     outcome = _InThread(trainer.fit)
     mailbox: Any = assignment.mailbox
-    while not outcome.done(_LOOK_EVERY_S):
-        watch.read(ray.get(mailbox.collect.remote()))
+    try:
+        while not outcome.done(_LOOK_EVERY_S):
+            watch.read(ray.get(mailbox.collect.remote()))
+    except Stopped:
+        _save_before_the_end(mailbox, outcome)
+        raise
     watch.read(ray.get(mailbox.collect.remote()))
     if (error := ray.get(mailbox.error.remote())) is not None:
         raise error
-    return outcome.result()
+    outcome.raise_error()
+
+
+def _number_of_workers(settings: TrainSettings) -> int | tuple[int, int]:
+    least = settings.min_workers
+    return settings.workers if least is None or least >= settings.workers else (least, settings.workers)
+
+
+def _save_before_the_end(mailbox: Any, outcome: _InThread) -> None:  # noqa: ANN401 - Ray's actors have no types
+    """Let the workers save what they have: a notice of pre-emption leaves seconds for that, and no more."""
+    gives_up_at = time.monotonic() + _GRACE_S
+    ray.get(mailbox.stop.remote())
+    while time.monotonic() < gives_up_at and not ray.get(mailbox.rested.remote()):
+        if outcome.done(_LOOK_EVERY_S):
+            return
 
 
 class _InThread:
     """A call in a thread that nobody has to wait for when the process ends."""
 
-    def __init__(self, call: Callable[[], Result]) -> None:
-        self._result: Result | None = None
+    def __init__(self, call: Callable[[], object]) -> None:
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(call,), name="trainer", daemon=True)
         self._thread.start()
 
-    def _run(self, call: Callable[[], Result]) -> None:
+    def _run(self, call: Callable[[], object]) -> None:
         try:
-            self._result = call()
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the result is taken
+            call()
+        except BaseException as error:  # noqa: BLE001 - it is raised again by raise_error
             self._error = error
 
     def done(self, wait_s: float) -> bool:
         self._thread.join(wait_s)
         return not self._thread.is_alive()
 
-    def result(self) -> Result:
+    def raise_error(self) -> None:
+        """Raise what the call raised, told to people."""
         if isinstance(self._error, TrainingFailedError):
             raise _told(self._error) from self._error
         if self._error is not None:
             raise ClusterError(f"Ray could not run the training: {self._error}") from self._error
-        if self._result is None:
-            raise ClusterError("Ray ended the training without a result; run it again with --run to continue")
-        return self._result
 
 
 def _told(error: TrainingFailedError) -> WorkerError:

@@ -19,18 +19,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lga_model.annotations import Box
 from lga_model.augment import random_matrix, warp_image
 from lga_model.config import Augmentation
-from lga_model.images import ImageError, ImageLimits, decode_image
+from lga_model.images import ImageError, ImageLimits, Pixels, decode_image
+from lga_model.nobody import decode_window
 from lga_model.targets import human_mask
 from workers.errors import ObjectMissing, SettingsError
 from workers.storage import read_uri
 from workers.train.dataset import Sample
+from workers.train.sampling import Indices
 
-Pixels = NDArray[np.uint8]
-Indices = NDArray[np.int64]
-
-_Loaded = tuple[Sample, Pixels, NDArray[np.float32]]
+_Loaded = tuple[int, Sample, Pixels, NDArray[np.float32]]
 _Load = Callable[[int], _Loaded | None]
 
 _AHEAD = 3
@@ -49,6 +49,8 @@ class Batch:
     mask_BHW: Tensor
     """Human mask on the cells of the feature map, float32 in [0, 1]."""
     has_boxes_B: Tensor
+    index_B: Tensor
+    """Number of each image in its split, int64."""
     uris: tuple[str, ...]
 
     def to(self, device: torch.device) -> Batch:
@@ -58,8 +60,23 @@ class Batch:
             action_B=self.action_B.to(device, non_blocking=True),
             mask_BHW=self.mask_BHW.to(device, non_blocking=True),
             has_boxes_B=self.has_boxes_B.to(device, non_blocking=True),
+            index_B=self.index_B,
             uris=self.uris,
         )
+
+    def split(self, size: int) -> list[Batch]:
+        """The same images in smaller batches; the last may be smaller still."""
+        return [
+            Batch(
+                image_BHWC=self.image_BHWC[start : start + size],
+                action_B=self.action_B[start : start + size],
+                mask_BHW=self.mask_BHW[start : start + size],
+                has_boxes_B=self.has_boxes_B[start : start + size],
+                index_B=self.index_B[start : start + size],
+                uris=self.uris[start : start + size],
+            )
+            for start in range(0, len(self.uris), size)
+        ]
 
 
 class UnusableImage(ValueError):
@@ -73,28 +90,37 @@ class ImageSource:
     oldest would throw out exactly what comes next.
     """
 
-    def __init__(self, size_px: int, cache_bytes: int, limits: ImageLimits | None = None) -> None:
-        """Args: cache_bytes: Memory for decoded images, 0 for none."""
+    def __init__(
+        self,
+        size_px: int,
+        cache_bytes: int,
+        limits: ImageLimits | None = None,
+        *,
+        read: Callable[[str], bytes] = read_uri,
+    ) -> None:
+        """Args: cache_bytes: Memory for decoded images, 0 for none. read: Gives the bytes of a URI."""
+        self._read = read
         self.size_px, self.limits = size_px, limits or ImageLimits()
         self.unusable: dict[str, str] = {}
         """URI and reason of every image that failed."""
         self._free_bytes = cache_bytes
-        self._kept: dict[str, Pixels] = {}
+        self._kept: dict[tuple[str, Box | None], Pixels] = {}
         self._lock = threading.Lock()
 
-    def pixels(self, uri: str) -> Pixels:
+    def pixels(self, sample: Sample) -> Pixels:
         """Decode one image to ``[size_px, size_px, 3]``, RGB uint8. Treat it as read-only: others may share it.
 
         Raises:
             UnusableImage: If it is missing or not a readable image.
             StorageError: If the store fails.
         """
-        if (kept := self._kept.get(uri)) is not None:
+        uri, key = sample.uri, (sample.uri, sample.window)
+        if (kept := self._kept.get(key)) is not None:
             return kept
         if uri in self.unusable:
             raise UnusableImage(self.unusable[uri])
         try:
-            pixels: Pixels = decode_image(read_uri(uri), self.size_px, self.limits).pixels_HWC
+            pixels = self._decode(sample)
         except ObjectMissing as error:
             self.unusable[uri] = "missing"
             raise UnusableImage("missing") from error
@@ -102,10 +128,16 @@ class ImageSource:
             self.unusable[uri] = str(error)
             raise UnusableImage(str(error)) from error
         with self._lock:
-            if uri not in self._kept and pixels.nbytes <= self._free_bytes:
+            if key not in self._kept and pixels.nbytes <= self._free_bytes:
                 self._free_bytes -= pixels.nbytes
-                self._kept[uri] = pixels
+                self._kept[key] = pixels
         return pixels
+
+    def _decode(self, sample: Sample) -> Pixels:
+        data, size_px = self._read(sample.uri), self.size_px
+        if sample.window is None:
+            return decode_image(data, size_px, self.limits).pixels_HWC
+        return decode_window(data, size_px, sample.window, sample.width, sample.height, self.limits)
 
 
 class Loader:
@@ -132,10 +164,10 @@ class Loader:
         """
 
         def load(index: int) -> _Loaded:
-            sample, pixels = self._usable(index)
+            number, sample, pixels = self._usable(index)
             matrix = random_matrix(np.random.default_rng((seed, epoch, index)), augmentation)
             mask = human_mask(sample.boxes_N4, sample.width, sample.height, self.grid_hw, matrix)
-            return sample, warp_image(pixels, matrix), mask
+            return number, sample, warp_image(pixels, matrix), mask
 
         return self._batches(steps, load)
 
@@ -145,19 +177,20 @@ class Loader:
         def load(index: int) -> _Loaded | None:
             sample = self.samples[index]
             try:
-                pixels = self.source.pixels(sample.uri)
+                pixels = self.source.pixels(sample)
             except UnusableImage as error:
                 self._refuse_unless_skipped(sample, error)
                 return None
-            return sample, pixels, human_mask(sample.boxes_N4, sample.width, sample.height, self.grid_hw)
+            return index, sample, pixels, human_mask(sample.boxes_N4, sample.width, sample.height, self.grid_hw)
 
         return self._batches(steps, load)
 
-    def _usable(self, index: int) -> tuple[Sample, Pixels]:
+    def _usable(self, index: int) -> tuple[int, Sample, Pixels]:
         for offset in range(min(_SUBSTITUTES, len(self.samples))):
-            sample = self.samples[(index + offset) % len(self.samples)]
+            number = (index + offset) % len(self.samples)
+            sample = self.samples[number]
             try:
-                return sample, self.source.pixels(sample.uri)
+                return number, sample, self.source.pixels(sample)
             except UnusableImage as error:
                 self._refuse_unless_skipped(sample, error)
         raise SettingsError(f"{_SUBSTITUTES} images in a row are unusable, the last {sample.uri}; check the manifest")
@@ -183,14 +216,17 @@ class Loader:
                 pool.shutdown(cancel_futures=True)
 
 
-def training_order(samples: int, batch_size: int, seed: int, epoch: int, rank: int, workers: int) -> list[Indices]:
-    """This worker's share of each global batch of one epoch.
+def training_order(order: Indices, batch_size: int, share: slice) -> list[Indices]:
+    """One worker's share of each global batch of one epoch.
 
     The ragged end of the order is dropped: every worker has to take as many steps as the others.
+
+    Args:
+        order: Samples of the epoch, as ``epoch_order`` gives them.
+        batch_size: Of all workers together.
+        share: Which images of each batch are this worker's.
     """
-    order = np.random.default_rng((seed, epoch)).permutation(samples)
-    whole = order[: samples - samples % batch_size].reshape(-1, workers, batch_size // workers)
-    return list(whole[:, rank])
+    return list(order[: len(order) - len(order) % batch_size].reshape(-1, batch_size)[:, share])
 
 
 def validation_order(samples: int, batch_size: int, rank: int, workers: int) -> list[Indices]:
@@ -200,11 +236,12 @@ def validation_order(samples: int, batch_size: int, rank: int, workers: int) -> 
 
 
 def _collate(loaded: Sequence[_Loaded]) -> Batch:
-    samples, pixels, masks = zip(*loaded, strict=True)
+    numbers, samples, pixels, masks = zip(*loaded, strict=True)
     return Batch(
         image_BHWC=torch.from_numpy(np.stack(pixels)),
         action_B=torch.tensor([sample.action for sample in samples]),
         mask_BHW=torch.from_numpy(np.stack(masks)),
         has_boxes_B=torch.tensor([len(sample.boxes_N4) > 0 for sample in samples]),
+        index_B=torch.tensor(numbers),
         uris=tuple(sample.uri for sample in samples),
     )

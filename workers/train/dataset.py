@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lga_model.annotations import Annotation, Manifest
+from lga_model.annotations import Annotation, Box, Manifest, Split
+from lga_model.losses import NOBODY
+from lga_model.nobody import empty_window
 from workers.errors import SettingsError
 from workers.manifest import refuse_bad_rows
 from workers.storage import split_uri
@@ -17,6 +19,8 @@ from workers.storage import split_uri
 CHECKED_IMAGES = 5000
 """Largest number of images whose presence is checked beforehand: a bigger data set is checked by an even sample."""
 _CHECKS_AT_ONCE = 16
+NOBODY_VALIDATED = 1000
+"""Most images of nobody that are validated on in each epoch: enough to fit one threshold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +29,14 @@ class Sample:
 
     uri: str
     action: int
-    """Index of the class."""
+    """Index of the class, or ``NOBODY``."""
     boxes_N4: NDArray[np.float32]
     """People as ``[x0, y0, x1, y1]`` in pixels of the image as it was annotated; N may be 0: not known."""
     width: int
     height: int
     """Size of the image as it was annotated."""
+    window: Box | None = None
+    """The part of the image that is meant, in the same pixels; None for all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,9 @@ class Splits:
     """Actions of the training split, in alphabetical order."""
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
+    nobody_train: tuple[Sample, ...]
+    """What shows nobody: photographs known to, and parts of the others outside every box."""
+    nobody_val: tuple[Sample, ...]
     invalid_rows: int
     """Rows of the manifest that were left out, with ``--skip-invalid``."""
     dropped_boxes: int
@@ -72,6 +81,8 @@ def choose_splits(manifest: Manifest, uri: str, *, skip_invalid: bool) -> Splits
         classes=classes,
         train=tuple(_sample(row, classes) for row in train),
         val=tuple(_sample(row, classes) for row in val),
+        nobody_train=_nobody(manifest, "train"),
+        nobody_val=_evenly(_nobody(manifest, "val"), NOBODY_VALIDATED),
         invalid_rows=len(manifest.bad_rows),
         dropped_boxes=len(manifest.problems) - len(manifest.bad_rows),
     )
@@ -109,6 +120,21 @@ def _sample(row: Annotation, classes: Sequence[str]) -> Sample:
         width=row.width,
         height=row.height,
     )
+
+
+def _nobody(manifest: Manifest, split: Split) -> tuple[Sample, ...]:
+    empty = ((row, empty_window(row.boxes, row.width, row.height)) for row in manifest.split(split))
+    found: list[tuple[Annotation, Box | None]] = [(row, None) for row in manifest.nobody(split)]
+    found += [(row, window) for row, window in empty if window is not None]
+    return tuple(
+        Sample(uri=row.image, action=NOBODY, boxes_N4=_boxes(()), width=row.width, height=row.height, window=window)
+        for row, window in found
+    )
+
+
+def _evenly(samples: tuple[Sample, ...], most: int) -> tuple[Sample, ...]:
+    """At most so many of them, from the whole range."""
+    return tuple(samples[index] for index in np.linspace(0, len(samples) - 1, min(len(samples), most)).astype(int))
 
 
 def _boxes(boxes: Iterable[Iterable[float]]) -> NDArray[np.float32]:

@@ -30,6 +30,15 @@ class TrainMetrics(JobMetrics):
         self.epoch = Gauge("lga_train_epoch", "Finished epochs.", registry=self.registry)
         self.map = Gauge("lga_train_map", "Validation mAP of the latest epoch.", registry=self.registry)
         self.focus = Gauge("lga_train_focus", "Validation focus in the true boxes.", registry=self.registry)
+        self.restarts = Counter(
+            "lga_train_restarts", "Times that lost workers were started again.", registry=self.registry
+        )
+        self.checkpoint_time = Gauge(
+            "lga_train_checkpoint_timestamp_seconds", "When the newest checkpoint was safe.", registry=self.registry
+        )
+        self.gate_decisions = Counter(
+            "lga_train_gate_decisions", "What the gate said.", ["decision"], registry=self.registry
+        )
 
     def record_work(self, work: Work) -> None:
         """Count some steps, at least one."""
@@ -40,6 +49,10 @@ class TrainMetrics(JobMetrics):
         for term, total in (("total", work.loss), ("classification", work.classification), ("mask", work.mask)):
             self.loss.labels(term=term).set(total / work.steps)
         self.learning_rate.set(work.learning_rate)
+
+    def record_gate(self, passed: bool) -> None:
+        """Count a decision of the gate."""
+        self.gate_decisions.labels(decision="passed" if passed else "refused").inc()
 
     def record_epoch(self, figures: dict[str, Any]) -> None:
         """Show the figures of an epoch that finished."""

@@ -23,6 +23,8 @@ from workers.train.metrics import TrainMetrics
 MailboxHandle = ActorHandle["Mailbox"]
 
 _POST_EVERY_S = 0.5
+_MANY_DEAD = 0.2
+"""Share of empty heatmaps from which a person is warned: the final relu is dying."""
 
 
 @dataclass(kw_only=True)
@@ -51,12 +53,14 @@ class Mail:
     """What has come in since the last look."""
 
     work: Work = field(default_factory=Work)
-    starts: list[int] = field(default_factory=list)
-    """Finished epochs, each time that the workers start: again after a failure."""
+    starts: list[tuple[int, int]] = field(default_factory=list)
+    """Finished epochs, and images of the one after them, each time that the workers start: again after a failure."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """Figures of each epoch that finished."""
     unusable: dict[str, str] = field(default_factory=dict)
     """Images that were left out, and why."""
+    saved: list[tuple[int, float]] = field(default_factory=list)
+    """Step and time of each checkpoint that is safe."""
 
 
 class Mailbox:
@@ -65,14 +69,29 @@ class Mailbox:
     def __init__(self) -> None:
         self._mail = Mail()
         self._error: WorkerError | None = None
+        self._stopping, self._rested = False, False
 
-    def work(self, work: Work) -> None:
-        """Some steps were done."""
+    def work(self, work: Work) -> bool:
+        """Some steps were done. Whether the driver asks for a last checkpoint."""
         self._mail.work.add(work)
+        return self._stopping
 
-    def start(self, epoch: int) -> None:
-        """The workers begin, after this many finished epochs."""
-        self._mail.starts.append(epoch)
+    def stop(self) -> None:
+        """Ask for a last checkpoint: the driver has to end."""
+        self._stopping = True
+
+    def rested(self) -> bool:
+        """Whether a checkpoint was saved since ``stop``."""
+        return self._rested
+
+    def saved(self, step: int) -> None:
+        """A checkpoint is safe."""
+        self._mail.saved.append((step, time.time()))
+        self._rested = self._stopping
+
+    def start(self, epoch: int, images: int) -> None:
+        """The workers begin, after this many finished epochs and images of the next."""
+        self._mail.starts.append((epoch, images))
 
     def epoch(self, figures: dict[str, Any]) -> None:
         """An epoch was finished."""
@@ -108,6 +127,7 @@ class Reporter:
 
     def __init__(self, mailbox: MailboxHandle) -> None:
         self._mailbox, self._work, self._posted_at = mailbox, Work(), time.monotonic()
+        self._answer: ray.ObjectRef[bool] | None = None
 
     def step(self, work: Work) -> None:
         """One step was done."""
@@ -117,8 +137,15 @@ class Reporter:
 
     def post(self) -> None:
         """Send what has summed up."""
-        self._mailbox.work.remote(self._work)
+        self._answer = self._mailbox.work.remote(self._work)
         self._work, self._posted_at = Work(), time.monotonic()
+
+    def asked_to_stop(self) -> bool:
+        """Whether the driver asks for a last checkpoint, as far as its answer has come."""
+        if self._answer is None or not ray.wait([self._answer], timeout=0)[0]:
+            return False
+        answer, self._answer = self._answer, None
+        return bool(ray.get(answer))
 
 
 class Watch:
@@ -133,23 +160,34 @@ class Watch:
 
     def read(self, mail: Mail) -> None:
         """Show what came in."""
-        for epoch in mail.starts:
+        for epoch, images in mail.starts:
             self._attempts += 1
             if self._attempts > 1:
                 get_log().warning("train.workers_restarted", attempt=self._attempts, finished_epochs=epoch)
+                self._metrics.restarts.inc()
             self._epoch = epoch
-            self._bar.reach(epoch * self._images_per_epoch, self._title(None))
+            self._bar.reach(epoch * self._images_per_epoch + images, self._title(None))
         if mail.work.steps:
             self._metrics.record_work(mail.work)
             self._bar.advance(mail.work.images, self._title(mail.work.loss / mail.work.steps))
         for uri, reason in mail.unusable.items():
             get_log().warning("train.image_skipped", image=uri, reason=reason)
         self.unusable |= mail.unusable
+        for step, at in mail.saved:
+            self._metrics.checkpoint_time.set(at)
+            get_log().debug("train.checkpoint_saved", step=step)
         for figures in mail.epochs:
             self._epoch, self._map = int(figures["epoch"]), f" mAP {figures['map']:.3f}"
             self._metrics.record_epoch(figures)
             self._bar.reach(self._epoch * self._images_per_epoch, self._title(figures["loss"]))
             get_log().info("train.epoch_finished", **_rounded(figures))
+            if (figures.get("dead_heatmaps") or 0) >= _MANY_DEAD:
+                get_log().warning(
+                    "train.heatmaps_dead",
+                    epoch=self._epoch,
+                    share=round(figures["dead_heatmaps"], 3),
+                    remedy="--localisation-activation straight_through, or lower learning rates",
+                )
 
     def _title(self, loss: float | None) -> str:
         now = min(self._epoch + 1, self._epochs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -27,19 +27,23 @@ class Pace(NamedTuple):
 
 
 def build_optimiser(network: LGANet, recipe: Recipe) -> Optimizer:
-    """Adam or AdamW with two learning rates; norms and biases are never decayed.
+    """Adam or AdamW; norms and biases are never decayed.
 
-    Each group carries ``peak_lr``: the learning rate that the schedule scales.
+    The backbone has its own learning rate, ``layer_decay`` times less in each layer on the way to the image. Each group
+    carries ``peak_lr``: the learning rate that the schedule scales. The head's groups are the last.
     """
+    layers = network.backbone.layers() if recipe.layer_decay < 1 else [list(network.backbone_parameters())]
     groups = [
-        *_groups(network.backbone_parameters(), recipe.backbone_learning_rate, recipe.weight_decay),
-        *_groups(network.head_parameters(), recipe.head_learning_rate, recipe.weight_decay),
+        group
+        for depth, parameters in enumerate(reversed(layers))
+        for group in _groups(parameters, recipe.backbone_learning_rate * recipe.layer_decay**depth, recipe.weight_decay)
     ]
+    groups += _groups(network.head_parameters(), recipe.head_learning_rate, recipe.weight_decay)
     kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
     return kind(groups, fused=True)
 
 
-def _groups(parameters: Iterator[nn.Parameter], peak_lr: float, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(parameters: Iterable[nn.Parameter], peak_lr: float, weight_decay: float) -> list[dict[str, Any]]:
     """Split parameters into those that are decayed (matrices and kernels) and those that are not (vectors)."""
     kernels: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []

@@ -21,6 +21,11 @@ _OVERRIDES = (
     "mask_weight",
     "mask_reduction",
     "precision",
+    "layer_decay",
+    "label_smoothing",
+    "ema_decay",
+    "class_balance",
+    "nobody_share",
 )
 """Settings that replace the field of the same name in the recipe."""
 
@@ -31,10 +36,12 @@ class Plan:
 
     config: ModelConfig
     recipe: Recipe
+    micro_batch: int
+    """Images of one forward pass: decides, with batch norms in the network, what comes out."""
     seed: int
     manifest_digest: str
     weights_sha256: str | None
-    """Digest of the pretrained weights, None for random ones."""
+    """Digest of the pretrained weights or of the parent's, None for random ones."""
 
     def identity(self) -> dict[str, Any]:
         """As plain JSON, without the number of epochs: a run may be continued for longer, but not as another run."""
@@ -62,14 +69,32 @@ def choose_recipe(settings: TrainSettings) -> Recipe:
     recipe = dataclasses.replace(RECIPES[settings.recipe], **changes)
     if settings.variant == "plain":
         recipe = dataclasses.replace(recipe, mask_weight=0.0)
+    if recipe.mask_weight == 0:  # There is no heatmap to teach silence.
+        recipe = dataclasses.replace(recipe, nobody_share=0.0)
     if recipe.precision == "fp16" and not settings.gpu:
         raise SettingsError("--precision fp16 needs a GPU (--gpu); on a CPU take bf16 or fp32")
-    if recipe.batch_size % settings.workers:
-        raise SettingsError(
-            f"a batch of {recipe.batch_size} cannot be shared equally by {settings.workers} workers; "
-            "choose --batch-size as a multiple of --workers"
-        )
     return recipe
+
+
+def choose_micro_batch(settings: TrainSettings, batch_size: int) -> int:
+    """Images of one forward pass: as asked for, or a worker's share of the batch.
+
+    Raises:
+        SettingsError: If it does not divide the batch, or leaves a worker without any.
+    """
+    if settings.micro_batch_size is None:
+        if batch_size % settings.workers:
+            raise SettingsError(
+                f"a batch of {batch_size} cannot be shared equally by {settings.workers} workers; "
+                "choose --batch-size as a multiple of --workers, or a --micro-batch-size"
+            )
+        return batch_size // settings.workers
+    if batch_size % settings.micro_batch_size or batch_size // settings.micro_batch_size < settings.workers:
+        raise SettingsError(
+            f"a batch of {batch_size} in micro-batches of {settings.micro_batch_size} cannot be shared by "
+            f"{settings.workers} workers; --micro-batch-size has to divide the batch, and to give each worker one"
+        )
+    return settings.micro_batch_size
 
 
 def choose_config(settings: TrainSettings, recipe: Recipe, classes: tuple[str, ...], image: ImageConfig) -> ModelConfig:
@@ -81,6 +106,8 @@ def choose_config(settings: TrainSettings, recipe: Recipe, classes: tuple[str, .
         variant=settings.variant,
         localisation=settings.variant == "lga" and recipe.mask_weight > 0,
         localisation_activation=settings.localisation_activation,
+        localisation_source=settings.localisation_source,
+        pooling=settings.pooling,
         output_stride=settings.output_stride,
     )
 

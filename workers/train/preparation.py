@@ -14,10 +14,12 @@ from lga_model.config import ImageConfig, ModelConfig
 from lga_model.network import build_network
 from workers.errors import SettingsError
 from workers.manifest import load_manifest
+from workers.registry import Version
 from workers.settings import TrainSettings
 from workers.storage import split_uri
 from workers.train.dataset import Splits, check_images, choose_splits
-from workers.train.plan import Plan, choose_config, choose_recipe
+from workers.train.parent import Parent, load_parent
+from workers.train.plan import Plan, choose_config, choose_micro_batch, choose_recipe
 from workers.train.weights import PretrainedWeights, load_weights
 
 
@@ -30,12 +32,18 @@ class Prepared:
     initial_weights: bytes
     """The network before the first step, as safetensors."""
     weights_source: str | None
+    parent: Version | None
+    """The published model that the training starts from."""
 
     @property
     def images_per_epoch(self) -> int:
         """Images that are trained on in an epoch; the ragged last batch is dropped."""
         batch_size = self.plan.recipe.batch_size
         return len(self.splits.train) // batch_size * batch_size
+
+    def following(self, plan: Plan) -> Prepared:
+        """The same training by the plan of its run."""
+        return dataclasses.replace(self, plan=plan)
 
     def lineage(self, settings: TrainSettings) -> dict[str, Any]:
         """Where the model comes from, as plain JSON."""
@@ -46,10 +54,14 @@ class Prepared:
                 "digest": self.plan.manifest_digest,
                 "train_rows": len(self.splits.train),
                 "val_rows": len(self.splits.val),
+                "nobody_train": len(self.splits.nobody_train),
+                "nobody_val": len(self.splits.nobody_val),
                 "invalid_rows": self.splits.invalid_rows,
                 "dropped_boxes": self.splits.dropped_boxes,
             },
             "pretrained": {"source": self.weights_source, "sha256": self.plan.weights_sha256},
+            "parent": None if self.parent is None else {"model": str(self.parent), "uri": self.parent.uri},
+            "seed": self.plan.seed,
             "settings": settings.model_dump(mode="json"),
         }
 
@@ -70,21 +82,32 @@ def prepare(settings: TrainSettings) -> Prepared:
             f"{settings.manifest} trains {len(splits.train)} images, fewer than one batch of {recipe.batch_size}; "
             "choose a smaller --batch-size"
         )
-    check_images([*splits.train, *splits.val], skip_invalid=settings.skip_invalid)
-    weights = load_weights(settings.weights, settings.backbone)
-    config = choose_config(settings, recipe, splits.classes, _image(settings, weights))
+    if recipe.nobody_share and not splits.nobody_train:
+        raise SettingsError(
+            f"--nobody-share {recipe.nobody_share:g}: nothing in {settings.manifest} shows nobody; it needs training "
+            "photographs with room beside their boxes, or rows marked `nobody`"
+        )
+    # A part without people lies in a photograph that is checked already.
+    empty = [sample for sample in splits.nobody_train + splits.nobody_val if sample.window is None]
+    check_images([*splits.train, *splits.val, *empty], skip_invalid=settings.skip_invalid)
+    parent = None if settings.start_from is None else load_parent(settings.start_from, settings.registry)
+    weights = None if parent is not None else load_weights(settings.weights, settings.backbone)
+    image = _image(settings, weights) if parent is None else parent.image(settings)
+    config = choose_config(settings, recipe, splits.classes, image)
     plan = Plan(
         config=config,
         recipe=recipe,
+        micro_batch=choose_micro_batch(settings, recipe.batch_size),
         seed=settings.seed,
         manifest_digest=manifest.digest,
-        weights_sha256=None if weights is None else weights.sha256,
+        weights_sha256=parent.sha256 if parent else weights.sha256 if weights else None,
     )
     return Prepared(
         plan=plan,
         splits=splits,
-        initial_weights=_initial_weights(config, settings.seed, weights),
-        weights_source=settings.weights,
+        initial_weights=_initial_weights(config, settings.seed, weights, parent),
+        weights_source=None if parent else settings.weights,
+        parent=parent.version if parent else None,
     )
 
 
@@ -101,12 +124,14 @@ def _image(settings: TrainSettings, weights: PretrainedWeights | None) -> ImageC
     return dataclasses.replace(image, mean_RGB=mean_RGB, std_RGB=std_RGB)
 
 
-def _initial_weights(config: ModelConfig, seed: int, weights: PretrainedWeights | None) -> bytes:
+def _initial_weights(config: ModelConfig, seed: int, weights: PretrainedWeights | None, parent: Parent | None) -> bytes:
     torch.manual_seed(seed)
     try:
         network = build_network(config)
         if weights is not None:
             load_pretrained(network.backbone, weights.tensors)
+        if parent is not None:
+            parent.pass_on(network)
     except BackboneError as error:
         raise SettingsError(f"--backbone {config.backbone}: {error}") from error
     except WeightsError as error:

@@ -1,158 +1,43 @@
-"""The best checkpoint -> a calibrated, self-describing bundle -> the next version in the registry."""
+"""A bundle -> the next version in the registry, once."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
-import math
-import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from ray.train import Result
+from workers.logs import get_log
+from workers.patience import patiently
+from workers.registry import TRAINING_FILE, Registry, Version
+from workers.settings import TrainSettings
+from workers.storage import open_store
 
-import lga_model
-from lga_model.calibration import Calibration, CalibrationError, expected_calibration_error, fit_calibration
-from lga_model.checkpoint import ModelRecord, save_model
-from lga_model.images import PREPROCESSING
-from lga_model.network import build_network
-from workers.errors import ClusterError, WorkerError
-from workers.registry import Registry, Version
-from workers.train.checkpoints import CheckpointUnreadable, read_outputs, read_progress, read_published_weights
-from workers.train.plan import Plan, finite
-from workers.train.validation import Outputs, Scores, summarise
-
-_DISTRIBUTIONS = ("lga-tagger", "torch", "timm", "ray", "numpy", "simplejpeg", "opencv-python-headless", "safetensors")
+_LOOKED_AT = 20
+"""Newest versions among which an earlier attempt's may be."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """How good the published epoch is."""
+def publish_once(bundle: Path, checkpoint: str, settings: TrainSettings) -> Version:
+    """Publish a bundle as the next version; the one that holds this checkpoint already, when there is one.
 
-    scores: Scores
-    ece_before: float
-    """Expected calibration error of the raw softmax."""
-    ece_after: float
-    epoch: int
-    """The best one."""
-    images_per_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """The new version, and how good it is."""
-
-    version: Version
-    summary: Summary
-
-
-def publish_best(result: Result, plan: Plan, lineage: dict[str, Any], model: str, registry: str) -> Published:
-    """Publish the best checkpoint of a finished run as the next version of a model.
-
-    Args:
-        result: Ray's, of the whole run.
-        plan: What was trained.
-        lineage: Where it came from, as plain JSON: goes into ``training.json``.
-        model: Name in the registry.
-        registry: URI or path of the registry.
+    An earlier attempt may have ended between publishing and writing down that it had.
 
     Raises:
-        WorkerError: If there is no checkpoint, or it cannot be read, calibrated or published.
+        StorageError: If the registry cannot be written for longer than the settings' patience.
     """
-    checkpoint = result.get_best_checkpoint("map", "max")
-    if checkpoint is None or result.metrics is None:
-        raise ClusterError(f"the run {lineage['run']} ended without a checkpoint; run it again with --run")
-    with checkpoint.as_directory() as folder, tempfile.TemporaryDirectory(prefix="lga-bundle-") as bundle:
-        summary = write_bundle(Path(folder), Path(bundle), plan, lineage, result.metrics["history"])
-        return Published(version=Registry(registry).publish(model, Path(bundle)), summary=summary)
+    registry = Registry(settings.registry)
+
+    def publish() -> Version:
+        for version in reversed(registry.versions(settings.name)[-_LOOKED_AT:]):
+            if _checkpoint_of(version) == checkpoint:
+                get_log().info("train.version_found", version=str(version), checkpoint=checkpoint)
+                return version
+        return registry.publish(settings.name, bundle)
+
+    return patiently(publish, settings.storage_patience_s)
 
 
-def write_bundle(
-    checkpoint: Path, bundle: Path, plan: Plan, lineage: dict[str, Any], history: Sequence[dict[str, Any]]
-) -> Summary:
-    """Turn a checkpoint into the files of a version.
-
-    Args:
-        checkpoint: Folder of the best checkpoint.
-        bundle: Folder to write to.
-        plan: What was trained.
-        lineage: Where it came from, as plain JSON: goes into ``training.json``.
-        history: Figures of every epoch of the run, also of those after the best.
-
-    Raises:
-        CheckpointUnreadable: If the checkpoint is damaged.
-        WorkerError: If the outputs cannot be calibrated.
-    """
-    progress, outputs = read_progress(checkpoint), read_outputs(checkpoint)
-    network = build_network(plan.config)
+def _checkpoint_of(version: Version) -> object:
     try:
-        network.load_state_dict(read_published_weights(checkpoint))
-        calibration = _calibrate(outputs)
-    except RuntimeError as error:
-        raise CheckpointUnreadable(f"{checkpoint} holds another model than this run's: {error}") from error
-    except CalibrationError as error:
-        raise WorkerError(f"the best checkpoint cannot be published: {error}") from error
-    record = ModelRecord(config=plan.config, recipe=plan.recipe, calibration=calibration, preprocessing=PREPROCESSING)
-    save_model(bundle, network.eval(), record)
-
-    best = progress.history[-1]
-    summary = Summary(
-        scores=summarise(outputs),
-        ece_before=_calibration_error(outputs, Calibration.none()),
-        ece_after=_calibration_error(outputs, calibration),
-        epoch=progress.epoch,
-        images_per_s=best["images_per_s"],
-    )
-    metrics = {
-        "validation": _validation(summary, plan),
-        "calibration": {"ece_before": summary.ece_before, "ece_after": summary.ece_after},
-        "history": list(history),
-    }
-    _write_json(bundle / "metrics.json", metrics)
-    _write_json(bundle / "training.json", {**lineage, "plan": asdict(plan), "best_epoch": progress.epoch, **_origin()})
-    return summary
-
-
-def _calibrate(outputs: Outputs) -> Calibration:
-    peaks = outputs.person_peak_N
-    if peaks is not None:
-        # An image without boxes says nothing about whether somebody is there.
-        peaks = peaks.copy()
-        peaks[~outputs.has_boxes_N] = math.nan
-    return fit_calibration(outputs.logits_NA, outputs.action_N, peaks)
-
-
-def _calibration_error(outputs: Outputs, calibration: Calibration) -> float:
-    return expected_calibration_error(calibration.probabilities(outputs.logits_NA), outputs.action_N)
-
-
-def _validation(summary: Summary, plan: Plan) -> dict[str, Any]:
-    scores = asdict(summary.scores)
-    scores["average_precision"] = dict(zip(plan.config.classes, summary.scores.average_precision, strict=True))
-    return {"epoch": summary.epoch, **scores}
-
-
-def _origin() -> dict[str, Any]:
-    """Which code made this: versions of the libraries, and a digest of the method's own source."""
-    digest = hashlib.sha256()
-    folder = Path(lga_model.__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
-    return {
-        "versions": {name: _version(name) for name in _DISTRIBUTIONS},
-        "method_sha256": digest.hexdigest(),
-    }
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
+        document = json.loads(open_store(version.uri).get(TRAINING_FILE).data)
+    except ValueError:
         return None
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(finite(document), indent=2, ensure_ascii=False) + "\n")
+    return document.get("checkpoint") if isinstance(document, dict) else None

@@ -1,17 +1,19 @@
-"""A run's folder: what it is, where Ray keeps its checkpoints, and what came out of it.
+"""A run's folder: what it is, its checkpoints, and what came out of it.
 
 <output>/<run>/run.json            what the run is: the same name continues only the same training
-<output>/<run>/epoch-0003/...      checkpoints (Ray Train's)
+<output>/<run>/checkpoints/...     see `shelf.py`
 <output>/<run>/published.json      the version that came out, so that a repeat publishes nothing twice
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from workers.errors import ConditionFailed, ObjectMissing, SettingsError
+from workers.logs import get_log
 from workers.storage import Store
 from workers.train.plan import Plan
 
@@ -28,8 +30,17 @@ class Publication:
     """Epochs that the run had when it was published: a longer one is published again."""
 
 
-def open_run(store: Store, plan: Plan) -> None:
+def open_run(store: Store, plan: Plan, *, workers: int | None = None) -> Plan:
     """Claim the run's folder for a plan, or see that it is the same plan as before.
+
+    Args:
+        store: Of the run's folder.
+        plan: What to train.
+        workers: When nobody asked for the plan's micro-batches: a run that continues keeps those that it had, if they
+            are enough for this many workers.
+
+    Returns:
+        The plan to train by.
 
     Raises:
         SettingsError: If a run of this name trains something else.
@@ -39,12 +50,26 @@ def open_run(store: Store, plan: Plan) -> None:
         store.put(_RUN_FILE, (json.dumps(identity, indent=2) + "\n").encode(), if_absent=True)
     except ConditionFailed:
         before = _read(store, _RUN_FILE)
+        if workers is not None:
+            plan = _with_micro_batch_of(before, plan, workers)
+            # Where it could not be kept it may change: the run was told of it.
+            before = before | {"micro_batch": plan.micro_batch}
+            identity = plan.identity()
         # Once through JSON, which knows no tuples.
         if different := _differences(before, json.loads(json.dumps(identity))):
             raise SettingsError(
                 f"the run {store.root} trains something else: {'; '.join(different[:5])}. "
                 "Give the settings of that run, or start a new one without --run"
             ) from None
+    return plan
+
+
+def _with_micro_batch_of(before: dict[str, Any], plan: Plan, workers: int) -> Plan:
+    kept = before.get("micro_batch")
+    if isinstance(kept, int) and kept > 0 and plan.recipe.batch_size // kept >= workers:
+        return dataclasses.replace(plan, micro_batch=kept)
+    get_log().warning("train.micro_batch_changed", before=kept, now=plan.micro_batch, workers=workers)
+    return plan
 
 
 def read_publication(store: Store) -> Publication | None:

@@ -1,4 +1,4 @@
-"""What a finished training tells its user: one table on stdout."""
+"""What a finished training tells its user, as tables on stdout."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import math
 from rich.table import Table
 
 from workers.console import result_console
-from workers.train.publish import Published
+from workers.registry import Version
+from workers.train.bundle import Summary
+from workers.train.gate import Decision
 
 
-def print_summary(published: Published, run: str) -> None:
+def print_summary(version: Version, summary: Summary, run: str) -> None:
     """Print where the new version is and how good it is."""
-    version, summary = published.version, published.summary
     scores = summary.scores
     rows = {
         "version": str(version),
@@ -34,5 +35,25 @@ def print_summary(published: Published, run: str) -> None:
     result_console().print(table)
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
+def print_decision(decision: Decision) -> None:
+    """Print every figure that the gate looked at, what the rule wants, and whether it holds."""
+    if not decision.checks:
+        return
+    against = f"against {decision.against}" if decision.against else "no production model to beat"
+    table = Table(title=f"gate: {against}, {decision.images} validation photographs")
+    for title, justify in (("figure", "left"), ("production", "right"), ("candidate", "right"), ("wanted", "left")):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    table.add_column("")
+    for check in decision.checks:
+        table.add_row(
+            check.name,
+            _number(check.production),
+            _number(check.candidate),
+            check.wanted,
+            "ok" if check.passed else "REFUSED",
+        )
+    result_console().print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"

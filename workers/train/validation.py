@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lga_model.activations import predicting_activation_map
 from lga_model.calibration import Calibration
+from lga_model.losses import NOBODY
 from lga_model.metrics import MaskIoU, MeanAveragePrecision, MeanFocus
 from lga_model.network import LGANet, Prediction
 from workers.errors import SettingsError
@@ -31,11 +32,27 @@ class Outputs:
 
     logits_NA: NDArray[np.float32]
     action_N: NDArray[np.int64]
+    """``NOBODY`` where an image shows nobody."""
     pam_NHW: NDArray[np.float32]
     heatmap_NHW: NDArray[np.float32]
     """``[N, 0, 0]`` without a localisation branch."""
     mask_NHW: NDArray[np.float32]
     has_boxes_N: NDArray[np.bool_]
+    index_N: NDArray[np.int64]
+    """Number of each image in the split, ascending."""
+
+    @property
+    def people(self) -> Outputs:
+        """The images that show an action."""
+        return self._where(self.action_N != NOBODY)
+
+    @property
+    def nobody(self) -> Outputs:
+        """The images that show nobody."""
+        return self._where(self.action_N == NOBODY)
+
+    def _where(self, chosen_N: NDArray[np.bool_]) -> Outputs:
+        return Outputs(**{field.name: getattr(self, field.name)[chosen_N] for field in fields(Outputs)})
 
     @property
     def has_heatmap(self) -> bool:
@@ -44,8 +61,8 @@ class Outputs:
 
     @property
     def person_peak_N(self) -> NDArray[np.float32] | None:
-        """Maximum of each heatmap, None without heatmaps."""
-        return self.heatmap_NHW.max(axis=(1, 2)) if self.has_heatmap else None
+        """Maximum of each heatmap, at most 1 as engines and tags have it; None without heatmaps."""
+        return self.heatmap_NHW.max(axis=(1, 2)).clip(max=1) if self.has_heatmap else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +76,7 @@ class Scores:
     """Share of the activation that lies in the true boxes."""
     mask_iou: float
     dead_heatmaps: float
-    """Share of heatmaps that are empty: a relu that has died."""
+    """Share of heatmaps that are empty though somebody is there: a relu that has died."""
     images: int
     average_precision: tuple[float, ...]
     """Of each class, in the order of the classes."""
@@ -77,14 +94,18 @@ def validate(network: LGANet, batches: Iterable[Batch], precision: Arithmetic, d
 
 
 def joined(parts: Sequence[Outputs]) -> Outputs:
-    """The outputs of several batches or workers as one."""
+    """The outputs of several batches or workers as one, in the order of the split."""
+    order_N = np.argsort(np.concatenate([part.index_N for part in parts]), kind="stable")
     return Outputs(
-        **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Outputs)}
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])[order_N]
+            for field in fields(Outputs)
+        }
     )
 
 
 def summarise(outputs: Outputs) -> Scores:
-    """Compute every figure.
+    """Compute every figure, over the images that show an action.
 
     Raises:
         SettingsError: If a logit is not finite: nothing could be ranked.
@@ -94,6 +115,7 @@ def summarise(outputs: Outputs) -> Scores:
             "the network gives scores that are not finite on the validation split: the training has diverged. "
             "Lower the learning rates, or choose --precision fp32"
         )
+    outputs = outputs.people
     precision, focus, overlap = MeanAveragePrecision(), MeanFocus(), MaskIoU()
     # As everywhere else mAP ranks probabilities: logits of different images are on no common scale.
     precision.update(Calibration.none().probabilities(outputs.logits_NA), outputs.action_N)
@@ -124,4 +146,5 @@ def _outputs(prediction: Prediction, batch: Batch) -> Outputs:
         heatmap_NHW=(empty if heatmap_BHW is None else heatmap_BHW.float().cpu()).numpy(),
         mask_NHW=batch.mask_BHW.cpu().numpy(),
         has_boxes_N=batch.has_boxes_B.cpu().numpy(),
+        index_N=batch.index_B.numpy(),
     )

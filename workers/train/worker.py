@@ -1,16 +1,20 @@
-"""What each Ray Train worker does: continue or begin, train an epoch, validate it, report a checkpoint."""
+"""What each Ray Train worker does: continue or begin, train an epoch, validate it, save checkpoints.
+
+The weights are the same on every worker, so the first one alone writes checkpoints, into the run's own folder. Ray
+Train starts the workers, and starts them again when one is lost; of checkpoints it knows nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
+import functools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import cv2
+import numpy as np
 import ray
 import ray.train
 import ray.train.torch
@@ -21,12 +25,16 @@ from torch import distributed
 from lga_model.network import build_network
 from workers.errors import SettingsError, WorkerError
 from workers.logs import configure_logs
-from workers.train.checkpoints import restore, save_checkpoint
+from workers.patience import patiently
+from workers.storage import open_store, read_uri
+from workers.train.checkpoints import pack, restore
 from workers.train.data import Batch, ImageSource, Loader, training_order, validation_order
-from workers.train.dataset import Splits
-from workers.train.loop import Training
+from workers.train.dataset import Sample, Splits
+from workers.train.loop import Training, shares
 from workers.train.monitor import MailboxHandle, Reporter, Work
 from workers.train.plan import Plan, finite
+from workers.train.sampling import epoch_order
+from workers.train.shelf import Shelf
 from workers.train.validation import Outputs, joined, summarise, validate
 
 
@@ -41,8 +49,15 @@ class Assignment:
     mailbox: MailboxHandle
     threads: int
     """Cores of this worker."""
+    run_uri: str
+    """Folder of the run."""
     cache_bytes: int
     skip_invalid: bool
+    checkpoint_steps: int
+    """Steps between two checkpoints."""
+    keep_best: int
+    patience_s: float
+    """Seconds that storage may be away."""
     log_format: Literal["console", "json"]
     log_level: str
 
@@ -72,7 +87,7 @@ def _telling_memory() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise SettingsError("the GPU is out of memory; choose a smaller --batch-size or more --workers") from error
+        raise SettingsError("the GPU is out of memory; choose a smaller --micro-batch-size") from error
 
 
 class _Worker:
@@ -85,60 +100,90 @@ class _Worker:
         self.recipe = self.plan.recipe
         self.splits = ray.get(assignment.splits)
         self.reporter = Reporter(assignment.mailbox)
+        self.shelf = Shelf(
+            open_store(assignment.run_uri), keep_best=assignment.keep_best, patience_s=assignment.patience_s
+        )
         self.history: tuple[dict[str, Any], ...] = ()
+        self.work = Work()
         self.training = self._begin()
-        self.source = ImageSource(self.plan.config.image.size_px, assignment.cache_bytes)
+        self.source = ImageSource(
+            self.plan.config.image.size_px,
+            assignment.cache_bytes,
+            read=lambda uri: patiently(functools.partial(read_uri, uri), assignment.patience_s),
+        )
         self.told: set[str] = set()
+        micro_batches = shares(self.recipe.batch_size // self.plan.micro_batch, self.workers)[self.rank]
+        self.share = slice(micro_batches.start * self.plan.micro_batch, micro_batches.stop * self.plan.micro_batch)
 
     def _begin(self) -> Training:
         device = ray.train.torch.get_device()
         network = build_network(self.plan.config)
         network.load_state_dict(load(ray.get(self.assignment.initial_weights)))
-        steps = len(self.splits.train) // self.recipe.batch_size
-        training = Training(network, self.recipe, steps, device)
-        if (checkpoint := ray.train.get_checkpoint()) is not None:
-            with checkpoint.as_directory() as folder:
-                self.history = restore(Path(folder), training).history
-        # The weights are the same on every worker already; the wrapper makes the gradients so.
-        training.forward = ray.train.torch.prepare_model(training.network)
+        training = Training(
+            network,
+            self.recipe,
+            len(self.splits.train) // self.recipe.batch_size,
+            device,
+            micro_batch=self.plan.micro_batch,
+            seed=self.plan.seed,
+        )
+        if (name := self._newest_checkpoint()) is not None:
+            progress = restore(self.shelf.load(name), training)
+            self.history, self.work = progress.history, progress.work
+        # The weights are the same on every worker already, and the norms' statistics too: see NormStatistics.
+        training.forward = ray.train.torch.prepare_model(
+            training.network, parallel_strategy_kwargs={"broadcast_buffers": False}
+        )
         return training
+
+    def _newest_checkpoint(self) -> str | None:
+        """The first worker chooses: the others must not find another one."""
+        names: list[str | None] = [None]
+        if self.rank == 0 and (newest := self.shelf.load_newest()) is not None:
+            names = [newest[0].name]
+        if self.workers > 1:
+            distributed.broadcast_object_list(names, src=0)
+        return names[0]
 
     def run(self) -> None:
         """Train until the recipe's last epoch."""
+        training = self.training
         if self.rank == 0:
-            self.assignment.mailbox.start.remote(self.training.epoch)
-        while self.training.epoch < self.recipe.epochs:
-            work, train_s = self._train_epoch()
-            self.training.epoch += 1
+            self.assignment.mailbox.start.remote(training.epoch, training.position * self.recipe.batch_size)
+        while training.epoch < self.recipe.epochs:
+            self._train_epoch()
+            training.epoch, training.position = training.epoch + 1, 0
             started = time.monotonic()
             outputs = self._validate()
             self._tell_unusable()
             if self.rank == 0:
-                figures = self._figures(work, train_s, time.monotonic() - started, outputs)
-                self._report(figures, outputs)
-            else:
-                ray.train.report({})
+                figures = self._figures(time.monotonic() - started, outputs)
+                self.history, self.work = (*self.history, figures), Work()
+                self._save(outputs)
+                # After the checkpoint: an epoch is finished when it is safe.
+                self.assignment.mailbox.epoch.remote(figures)
+            self.work = Work()
 
-    def _loader(self, split: Literal["train", "val"]) -> Loader:
+    def _loader(self, samples: Sequence[Sample]) -> Loader:
         return Loader(
-            getattr(self.splits, split),
+            samples,
             self.source,
             self.training.network.feature_size,
             skip_invalid=self.assignment.skip_invalid,
             threads=self.assignment.threads,
         )
 
-    def _train_epoch(self) -> tuple[Work, float]:
+    def _train_epoch(self) -> None:
+        """Take the steps of the epoch that are not done yet."""
         training, plan = self.training, self.plan
-        training.begin_epoch(plan.seed, self.rank)
-        steps = training_order(
-            len(self.splits.train), self.recipe.batch_size, plan.seed, training.epoch, self.rank, self.workers
-        )
-        batches = self._loader("train").training(steps, self.recipe.augmentation, plan.seed, training.epoch)
-        total, started = Work(), time.monotonic()
-        for number, (batch, data_wait_s) in enumerate(_timed(batches)):
+        samples = self.splits.train + self.splits.nobody_train
+        action_N = np.array([sample.action for sample in samples])
+        order = epoch_order(action_N, self.recipe, plan.seed, training.epoch)
+        steps = training_order(order, self.recipe.batch_size, self.share)[training.position :]
+        batches = self._loader(samples).training(steps, self.recipe.augmentation, plan.seed, training.epoch)
+        for batch, data_wait_s in _timed(batches):
             begun = time.monotonic()
-            losses = training.step(batch.to(training.device), number)
+            losses = training.step(batch, rank=self.rank, workers=self.workers)
             work = Work(
                 images=len(batch.uris),
                 steps=1,
@@ -150,17 +195,29 @@ class _Worker:
                 learning_rate=training.learning_rate(),
             )
             self.reporter.step(work)
-            total.add(work)
+            self.work.add(work)
+            self._save_when_due()
         self.reporter.post()
-        return total, time.monotonic() - started
+
+    def _save_when_due(self) -> None:
+        if self.rank > 0:
+            return
+        asked = self.reporter.asked_to_stop()
+        due = self.training.step_number % self.assignment.checkpoint_steps == 0
+        # The epoch's last step is saved with its validation, a moment later.
+        if asked or (due and self.training.position < self.training.steps_per_epoch):
+            self._save(None)
+
+    def _save(self, outputs: Outputs | None) -> None:
+        self.shelf.save(self.training.step_number, pack(self.training, self.history, self.work, outputs))
+        self.assignment.mailbox.saved.remote(self.training.step_number)
 
     def _validate(self) -> Outputs:
-        if self.workers > 1:
-            self._agree()
-        steps = validation_order(len(self.splits.val), self.recipe.batch_size, self.rank, self.workers)
+        samples = self.splits.val + self.splits.nobody_val
+        steps = validation_order(len(samples), self.recipe.batch_size, self.rank, self.workers)
         training = self.training
         outputs = validate(
-            training.published, self._loader("val").validation(steps), training.precision, training.device
+            training.published, self._loader(samples).validation(steps), training.precision, training.device
         )
         parts: list[Outputs | None] = [outputs]
         if self.workers > 1:
@@ -171,47 +228,31 @@ class _Worker:
             raise SettingsError("no validation image can be used; see train.image_skipped in the log for why")
         return joined(known)
 
-    def _agree(self) -> None:
-        """Make the statistics of the norms equal, which each worker gathers from its own images."""
-        for network in (self.training.network, self.training.published):
-            for buffer in network.buffers():
-                distributed.broadcast(buffer, src=0)
-
     def _tell_unusable(self) -> None:
         if news := {uri: reason for uri, reason in self.source.unusable.items() if uri not in self.told}:
             self.assignment.mailbox.unusable.remote(news)
             self.told |= news.keys()
 
-    def _figures(self, work: Work, train_s: float, validation_s: float, outputs: Outputs) -> dict[str, Any]:
-        """One epoch, as plain JSON. The losses are the first worker's, the validation is of the whole split."""
-        steps = max(work.steps, 1)
+    def _figures(self, validation_s: float, outputs: Outputs) -> dict[str, Any]:
+        """One epoch, as plain JSON. Times are the first worker's; an epoch that was interrupted counts its steps."""
+        work, steps = self.work, max(self.work.steps, 1)
+        train_s = max(work.step_s + work.data_wait_s, 1e-9)
         figures: dict[str, Any] = finite(
             {
                 "epoch": self.training.epoch,
                 "loss": work.loss / steps,
                 "loss_classification": work.classification / steps,
                 "loss_mask": work.mask / steps,
-                "images_per_s": work.images * self.workers / train_s,
+                "images_per_s": steps * self.recipe.batch_size / train_s,
                 "data_wait_share": work.data_wait_s / train_s,
                 "train_s": train_s,
                 "validation_s": validation_s,
                 "learning_rate": work.learning_rate,
+                "workers": self.workers,
                 **asdict(summarise(outputs)),
             }
         )
         return figures
-
-    def _report(self, figures: dict[str, Any], outputs: Outputs) -> None:
-        self.history = (*self.history, figures)
-        with tempfile.TemporaryDirectory(prefix="lga-checkpoint-") as folder:
-            save_checkpoint(Path(folder), self.training, outputs, self.history)
-            ray.train.report(
-                {"map": figures["map"], "epoch": figures["epoch"], "history": self.history},
-                checkpoint=ray.train.Checkpoint.from_directory(folder),
-                checkpoint_dir_name=f"epoch-{figures['epoch']:04d}",
-            )
-        # After the report: an epoch is finished when its checkpoint is safe.
-        self.assignment.mailbox.epoch.remote(figures)
 
 
 def _timed(batches: Iterator[Batch]) -> Iterable[tuple[Batch, float]]:

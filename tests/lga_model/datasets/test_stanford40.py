@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from lga_model.annotations import read_manifest, write_manifest
-from lga_model.datasets.stanford40 import DatasetError, read_stanford40
+from lga_model.datasets.raw import DatasetError
+from lga_model.datasets.stanford40 import read_stanford40
 
 XML = """<annotation><filename>{name}</filename><object><name>person</name><action>running</action>
 <bndbox><xmax>90</xmax><xmin>10</xmin><ymax>80</ymax><ymin>20</ymin></bndbox></object>

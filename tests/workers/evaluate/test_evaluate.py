@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,12 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from lga_model.calibration import Calibration
 from lga_model.checkpoint import load_model
 from lga_model.images import decode_image
 from workers.__main__ import main
-from workers.evaluate.measure import evaluate_batches
+from workers.evaluate.measure import evaluate_observations
+from workers.evaluate.observe import observe
 from workers.manifest import load_manifest
 from workers.storage import read_uri
 
@@ -178,8 +182,128 @@ def test_no_photographs_give_no_figures(tiny_source):
     """
     Measuring nothing is possible and promises nothing.
     """
-    evaluation = evaluate_batches(tiny_source.graph, [])
+    nothing = observe(tiny_source.graph, [])
+    evaluation = evaluate_observations(nothing, nothing, ACTIONS, Calibration.none())
 
     assert 0 == evaluation.images
     assert np.isnan(evaluation.mean_average_precision)
     assert np.isnan(evaluation.calibration_error)
+    assert () == evaluation.confusions
+
+
+def test_intervals_hold_the_figures_they_are_of(make_bundle, photo_manifest):
+    """
+    Every figure lies within its own interval; a class's AP too.
+    """
+    found = figures(make_bundle(seed=3), photo_manifest, "--resamples", "200")
+
+    assert {"mean_average_precision", "top1", "focus", "mask_iou", "pixel_average_precision"} == set(found["intervals"])
+    for name, interval in found["intervals"].items():
+        assert found[name] == interval["estimate"]
+        assert interval["low"] <= found[name] <= interval["high"]
+    for name, interval in found["class_intervals"].items():
+        assert found["average_precision"][name] == interval["estimate"]
+
+
+def test_the_heatmap_ranks_the_cells_as_scikit_learn_says(make_bundle, photo_manifest):
+    """
+    Pixel AP: mean over the boxed photographs of the AP of the heatmap's cells against the box.
+    """
+    bundle = make_bundle(seed=3)
+    rows, _, _, heatmap = plain_outputs(bundle, photo_manifest, "test")
+    person = np.zeros((4, 4), bool)
+    person[0:3, 0:2] = True
+    expected = [
+        average_precision_score(person.ravel(), each.ravel())
+        for each, row in zip(heatmap.clamp(0, 1).numpy(), rows, strict=True)
+        if row.boxes
+    ]
+
+    assert pytest.approx(np.mean(expected)) == figures(bundle, photo_manifest)["pixel_average_precision"]
+
+
+def test_confused_pairs_are_counted(make_bundle, photo_manifest):
+    """
+    As a confusion matrix by hand; the shares are of the action's photographs.
+    """
+    bundle = make_bundle(seed=3)
+    rows, probabilities, _, _ = plain_outputs(bundle, photo_manifest, "test")
+    pairs = Counter(
+        (row.action, ACTIONS[best])
+        for row, best in zip(rows, probabilities.argmax(axis=1), strict=True)
+        if row.action != ACTIONS[best]
+    )
+    found = figures(bundle, photo_manifest)["confusions"]
+
+    assert pairs == {(pair["action"], pair["taken_for"]): pair["images"] for pair in found}
+    assert [pair["images"] / 3 for pair in found] == [pair["share"] for pair in found]
+    assert sorted(pairs.values(), reverse=True) == [pair["images"] for pair in found]
+
+
+def test_parts_without_people_and_photographs_of_nobody_are_measured_apart(make_bundle, photo_manifest, tmp_path):
+    """
+    They count for no_person and for nothing else: five parts beside boxes, one photograph that says so.
+    """
+    rows = [json.loads(line) for line in photo_manifest.read_text().splitlines()]
+    rows = [row | {"image": str(photo_manifest.parent / row["image"])} for row in rows]
+    before = figures(make_bundle(), photo_manifest)
+    (tmp_path / "m.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in [*rows, rows[-1] | {"nobody": True, "boxes": []}])
+    )
+    found = figures(make_bundle(), tmp_path / "m.jsonl")
+    boxed = sum(bool(row["boxes"]) for row in rows if row["split"] == "test")
+
+    assert boxed == before["reliability"]["nobody_images"]
+    assert boxed + 1 == found["reliability"]["nobody_images"]
+    assert before["mean_average_precision"] == found["mean_average_precision"]
+    assert before["focus"] == found["focus"]
+
+
+def test_two_models_are_compared_class_by_class(make_bundle, photo_manifest, capsys):
+    """
+    The differences are those of the two evaluations, each with an interval around it.
+    """
+    one, other = make_bundle(seed=3), make_bundle(seed=4)
+    first, second = figures(one, photo_manifest), figures(other, photo_manifest)
+    found = figures(one, photo_manifest, "--against", str(other))["comparison"]
+    difference = found["differences"]["mean_average_precision"]
+    printed = capsys.readouterr().out
+
+    assert str(other) in found["against"]
+    assert pytest.approx(first["mean_average_precision"] - second["mean_average_precision"]) == difference["estimate"]
+    assert difference["low"] <= difference["estimate"] <= difference["high"]
+    for action, interval in found["class_differences"].items():
+        gain = first["average_precision"][action] - second["average_precision"][action]
+        assert pytest.approx(gain) == interval["estimate"]
+        assert f"{gain:+.4f}" in printed
+    for name in ("focus", "mask_iou", "top1"):
+        assert pytest.approx(first[name] - second[name], abs=1e-6) == found["differences"][name]["estimate"]
+
+
+def test_a_model_against_itself_differs_in_nothing(make_bundle, photo_manifest):
+    """
+    No difference, no width, no class that is better or worse.
+    """
+    bundle = make_bundle(seed=3)
+    found = figures(bundle, photo_manifest, "--against", str(bundle))["comparison"]
+
+    assert {(0, 0, 0)} == {
+        (each["estimate"], each["low"], each["high"]) for each in found["class_differences"].values()
+    }
+    assert [[], []] == [found["surely_better"], found["surely_worse"]]
+
+
+def test_models_whose_classes_stand_in_another_order_are_compared_by_name(tiny_source):
+    """
+    Probabilities and true classes move together.
+    """
+    order = [2, 0, 1]
+    seen = replace(
+        observe(tiny_source.graph, []),
+        probabilities_NA=np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]], np.float32),
+        action_N=np.array([2, 1]),
+    )
+    moved = seen.of_classes(order)
+
+    assert [0, 2] == moved.action_N.tolist()
+    assert moved.probabilities_NA[[0, 1], moved.action_N].tolist() == seen.probabilities_NA[[0, 1], [2, 1]].tolist()

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import json
+
+import cv2
+import numpy as np
 import pytest
 
+from workers.__main__ import main
 from workers.errors import SettingsError, StorageError
 from workers.manifest import load_manifest
 from workers.prepare.job import prepare_misleading, prepare_stanford40
@@ -122,3 +127,66 @@ def test_a_wrong_root_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write images to"):
         prepare_misleading(misleading(tmp_path / "file" / "scenes"))
+
+
+def photograph(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((20, 30, 3), 99, np.uint8))
+
+
+def test_folders_become_a_manifest_from_the_command_line(tmp_path, capsys):
+    """
+    Actions, nobody, and what is no photograph are counted; the images are found from the manifest.
+    """
+    for name in ("running/1.jpg", "running/2.jpg", "cooking/1.jpg", "empty/1.jpg"):
+        photograph(tmp_path / "photos" / name)
+    (tmp_path / "photos/running/notes.txt").write_text("text")
+    output = str(tmp_path / "m.jsonl")
+    arguments = ["--root", str(tmp_path / "photos"), "--output", output, "--nobody", "empty"]
+
+    assert 0 == main(["prepare", "folders", *arguments])
+
+    printed = [line.split() for line in capsys.readouterr().out.split("\n")]
+    manifest = load_manifest(output)
+
+    assert ["images", "of", "nobody", "1"] in printed
+    assert ["unusable", "images", "1"] in printed
+    assert ("cooking", "running") == manifest.classes
+    assert all(read_uri(row.image).startswith(b"\xff\xd8\xff") for row in manifest.annotations)
+
+
+def test_coco_becomes_a_manifest_from_the_command_line(tmp_path, capsys):
+    """
+    Boxes become corners; a rule that was applied is counted.
+    """
+    photograph(tmp_path / "raw/images/1.jpg")
+    document = {
+        "categories": [{"id": 1, "name": "person"}],
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 30, "height": 20} for i in (1, 2)],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "action": "running"}],
+    }
+    (tmp_path / "raw/train.json").write_text(json.dumps(document))
+    output = str(tmp_path / "m.jsonl")
+
+    assert 0 == main(["prepare", "coco", "--root", str(tmp_path / "raw"), "--output", output])
+    assert ["images", "without", "an", "action", "1"] in [x.split() for x in capsys.readouterr().out.split("\n")]
+    assert [((1.0, 2.0, 4.0, 6.0),)] == [row.boxes for row in load_manifest(output).annotations]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["mpii"], "no folder images; check --root"),
+        (["coco"], "train.json is missing; check --root"),
+        (["coco", "--images", "../photos"], "name a folder below --root"),
+        (["folders"], "no class folders"),
+    ],
+)
+def test_what_is_not_there_is_told(tmp_path, capsys, command, told):
+    """
+    Exit code 2 and a sentence.
+    """
+    code = main(["prepare", *command, "--root", str(tmp_path), "--output", str(tmp_path / "m.jsonl")])
+
+    assert 2 == code
+    assert told in capsys.readouterr().err

@@ -16,9 +16,9 @@ from lga_model.calibration import Calibration
 from lga_model.config import ImageConfig, ModelConfig
 from lga_model.images import ImageLimits
 from workers.engines import EngineOutput, EngineRecord, Parity, TensorSpec
+from workers.runs.plan import LISTED, Plan, plan_key
 from workers.score.fetch import FetchOptions
 from workers.score.load import load_chunk
-from workers.score.plan import LISTED, Plan, plan_key
 from workers.score.predict import Predict
 from workers.storage import Store
 from workers.tags import Lineage, TagForm

@@ -16,15 +16,17 @@ from typing_extensions import override
 from workers.errors import ClusterError, SettingsError, Stopped, Throttled
 from workers.logs import get_log
 from workers.progress import ProgressBar
-from workers.score.account import missing_shards
+from workers.runs.account import missing_shards
+from workers.runs.record import RunRecord, read_record
+from workers.runs.speed import Hardware, Rates
 from workers.score.attempt import Parts, finish_run
 from workers.score.commit import Committer
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import plan_resources
-from workers.score.record import RunRecord, read_record
 from workers.storage import FolderStore
 from workers.tags import TagForm, tag_schema
 
+RATES = Rates(images=8, request_s=0.01, fetch_cpu_s=0.001, decode_cpu_s=0.01, engine_s=0.002, engine_cpu_s=0.001)
 Stream = Callable[[int, int], Iterator[pa.Table]]
 
 
@@ -33,6 +35,8 @@ class PipelineHere:
 
     def __init__(self, output, plan, score: Callable[[int], list[pa.Table]], trouble: Stream | None) -> None:
         self.output, self.plan, self.resources = output, plan, plan_resources(2, 0, 1, None)
+        self.rates = RATES
+        self.hardware = Hardware(cores=2, engines=1, on_gpu=False, fetchers=2, concurrency=4)
         self.score, self.trouble, self.passes, self.closed = score, trouble, 0, 0
 
     def stream(self, shards: list[int]) -> Iterator[pa.Table]:
@@ -152,7 +156,7 @@ def test_trouble_in_the_cluster_is_survived(attempt):
 
 def test_trouble_that_lasts_ends_the_attempt(attempt):
     """
-    After three passes without a shard it gives up, says why, and the next attempt continues.
+    After five passes without a shard it gives up, says why, and the next attempt continues.
     """
 
     def die(_number: int, shard: int) -> bool:
@@ -181,7 +185,7 @@ def test_a_store_that_is_down_is_told_as_such(attempt):
     with pytest.raises(Throttled, match="is the store up"):
         attempt(down)
 
-    assert 3 == attempt.parts.pipeline.passes
+    assert 5 == attempt.parts.pipeline.passes
 
 
 def test_what_only_a_person_can_mend_is_not_tried_again(attempt):

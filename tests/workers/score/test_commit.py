@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from workers.errors import Throttled, WorkerError
-from workers.score.account import balanced_account, count_written, missing_shards
+from workers.runs.account import balanced_account, count_written, missing_shards
 from workers.score.commit import Committer
 from workers.storage import FolderStore
 from workers.tags import ShardName, TagForm, read_shard, tag_schema, write_shard

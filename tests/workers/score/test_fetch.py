@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
+import time
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -11,7 +14,8 @@ import pytest
 from lga_model.images import ImageLimits
 from workers.errors import AccessDenied, ObjectMissing, StorageError, Throttled
 from workers.score import fetch
-from workers.score.fetch import Failure, Fetched, Listed, fetch_all, reader
+from workers.score.fetch import Window, fetch_all, reader
+from workers.score.objects import Failure, Fetched, Listed
 from workers.storage import FolderStore, open_store
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -30,7 +34,7 @@ def outcomes(objects, read, options) -> dict[str, Fetched | Failure]:
     return {objects[index].key: outcome for index, outcome, _ in fetch_all(objects, read, options)}
 
 
-def good(one: Listed) -> Fetched:
+async def good(one: Listed) -> Fetched:
     return Fetched(data=one.key.encode(), etag=one.etag)
 
 
@@ -60,10 +64,10 @@ def test_errors_become_reasons(options, error, reason):
     Whatever reading one object raises, it is that object's failure and no other's.
     """
 
-    def read(one: Listed) -> Fetched:
+    async def read(one: Listed) -> Fetched:
         if one.key == "bad":
             raise error
-        return good(one)
+        return await good(one)
 
     found = outcomes(listed("a", "bad", "b"), read, options())
 
@@ -73,21 +77,22 @@ def test_errors_become_reasons(options, error, reason):
 
 def test_a_busy_store_is_asked_again(options):
     """
-    Throttling that passes leaves no trace; that lasts, it ends after four tries.
+    Throttling that passes leaves no trace; that lasts, it ends with the object's time.
     """
     tries: Counter[str] = Counter()
 
-    def read(one: Listed) -> Fetched:
+    async def read(one: Listed) -> Fetched:
         tries[one.key] += 1
         if one.key == "always" or tries[one.key] < 3:
             raise Throttled("read", one.key, "busy")
-        return good(one)
+        return await good(one)
 
-    found = outcomes(listed("once", "always"), read, options())
+    found = outcomes(listed("once", "always"), read, options(timeout_s=0.3))
 
     assert b"once" == found["once"].data
     assert Failure(reason="throttled", detail="busy") == found["always"]
-    assert {"once": 3, "always": 4} == tries
+    assert 3 == tries["once"]
+    assert tries["always"] > 4
 
 
 def test_what_will_not_change_is_not_asked_again(options):
@@ -96,7 +101,7 @@ def test_what_will_not_change_is_not_asked_again(options):
     """
     tries = Counter()
 
-    def read(one: Listed) -> Fetched:
+    async def read(one: Listed) -> Fetched:
         tries[one.key] += 1
         raise ObjectMissing("read", one.key, "gone")
 
@@ -107,25 +112,59 @@ def test_what_will_not_change_is_not_asked_again(options):
 
 def test_requests_that_hang_are_given_up(options):
     """
-    Even when every slot hangs, the others get their turn, and what comes too late is dropped.
+    Even when every slot hangs, the others get their turn, and the requests are called off.
     """
-    release = threading.Event()
+    called_off = []
 
-    def read(one: Listed) -> Fetched:
+    async def read(one: Listed) -> Fetched:
         if one.key.startswith("hang"):
-            release.wait()
-        return good(one)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                called_off.append(one.key)
+        return await good(one)
 
-    objects = listed(*(f"hang{number}" for number in range(6)), "a", "b")
-    found = []
-    for index, outcome, _ in fetch_all(objects, read, options(concurrency=2, timeout_s=0.2)):
-        found.append((objects[index].key, outcome))
-        release.set() if len(found) == 4 else None
-    reasons = {key: getattr(outcome, "reason", None) for key, outcome in found}
+    objects = listed(*(f"hang{number}" for number in range(4)), "a", "b")
+    found = outcomes(objects, read, options(concurrency=2, timeout_s=0.2))
 
-    assert 8 == len(found) == len(reasons)
-    assert ["timeout"] * 4 == [reasons[f"hang{number}"] for number in range(4)]
-    assert (None, None) == (reasons["a"], reasons["b"])
+    assert ["timeout"] * 4 == [found[f"hang{number}"].reason for number in range(4)]
+    assert (b"a", b"b") == (found["a"].data, found["b"].data)
+    assert [f"hang{number}" for number in range(4)] == sorted(called_off)
+
+
+def test_a_folder_that_hangs_holds_up_no_other(options, tmp_path):
+    """
+    No thread can be ended: the one that reads from a dead disk is left behind, with its object.
+    """
+    os.mkfifo(tmp_path / "dead-disk")
+    store = FolderStore(tmp_path)
+    store.put("a", b"a")
+    found = outcomes(listed("dead-disk", "a"), reader(store, 9), options(concurrency=1, timeout_s=0.2))
+
+    assert "timeout" == found["dead-disk"].reason
+    assert b"a" == found["a"].data
+
+
+def test_a_store_that_complains_is_asked_less():
+    """
+    Complaints about one round halve the window once; rounds that go well widen it by one, up to the setting.
+    """
+    window = Window(8)
+    asked_at = time.monotonic()
+    for _ in range(8):
+        window.refused(asked_at)
+    halved = window.size
+    for _ in range(5):
+        window.succeeded()
+    widened = window.size
+    for _ in range(1000):
+        window.succeeded()
+
+    assert (8, 4, 5) == (Window(8).size, halved, widened)
+    assert 8 == window.size
+    for number in range(10):
+        window.refused(time.monotonic() + number)
+    assert 1 == window.size
 
 
 def test_what_is_listed_as_too_large_is_not_fetched(options):
@@ -135,9 +174,9 @@ def test_what_is_listed_as_too_large_is_not_fetched(options):
     objects = [*listed("huge", size_bytes=1001), *listed("small", size_bytes=1000)]
     asked = []
 
-    def read(one: Listed) -> Fetched:
+    async def read(one: Listed) -> Fetched:
         asked.append(one.key)
-        return good(one)
+        return await good(one)
 
     found = outcomes(objects, read, options(limits=ImageLimits(max_bytes=1000)))
 
@@ -152,14 +191,14 @@ def test_bytes_in_flight_are_bounded(options, monkeypatch):
     monkeypatch.setattr(fetch, "_IN_FLIGHT_BYTES", 100)
     lock, running, most = threading.Lock(), [], []
 
-    def read(one: Listed) -> Fetched:
+    async def read(one: Listed) -> Fetched:
         with lock:
             running.append(one.size_bytes)
             most.append(sum(running))
-        threading.Event().wait(0.02)
+        await asyncio.sleep(0.02)
         with lock:
             running.remove(one.size_bytes)
-        return good(one)
+        return await good(one)
 
     objects = [*listed("a", "b", "c", "d", size_bytes=50), *listed("huge", size_bytes=300)]
     found = outcomes(objects, read, options())
@@ -177,7 +216,7 @@ def test_a_row_names_the_version_that_was_read(s3):
     (before,) = store.list()
     store.put("a", b"new bytes")
     (after,) = store.list()
-    fetched = reader(store)(Listed(**vars(before)))
+    fetched = asyncio.run(reader(store, 100)(Listed(**vars(before))))
 
     assert (b"new bytes", after.etag) == (fetched.data, fetched.etag)
     assert before.etag != after.etag
@@ -191,4 +230,4 @@ def test_a_row_of_a_folder_names_the_listed_version(tmp_path):
     store.put("a", b"old")
     (before,) = store.list()
 
-    assert Fetched(data=b"old", etag=before.etag) == reader(store)(Listed(**vars(before)))
+    assert Fetched(data=b"old", etag=before.etag) == asyncio.run(reader(store, 9)(Listed(**vars(before))))

@@ -12,7 +12,8 @@ from workers.storage import FolderStore, forget_client, open_store
 
 
 def keys(uri: str, output, **selection) -> list[str]:
-    return sorted(info.key for info in list_objects(open_source(uri), Selection(**selection), output))
+    tables = list_objects(open_source(uri), Selection(**selection), output)
+    return sorted(key for table in tables for key in table["key"].to_pylist())
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import ray
 from ray.exceptions import RayTaskError
 
 from workers.errors import Throttled
+from workers.runs.plan import Plan
 from workers.score.pipeline import _chunks, _worker_error, plan_resources
-from workers.score.plan import Plan
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 3, 16, 500])

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from workers.errors import SettingsError, StorageError
+from workers.runs.plan import plan_key, read_part, read_plan
 from workers.score.inventory import Selection, list_objects, open_source
-from workers.score.plan import plan_key, read_part, read_plan
-from workers.score.planning import PlanRequest, find_or_make_plan
+from workers.score.planning import PlanRequest, find_or_make_plan, foresee
 from workers.storage import FolderStore, open_store
 from workers.tags import ShardName, TagForm, tag_schema, write_shard
 
@@ -25,7 +25,7 @@ def request(run_id: str = "r2", **changed) -> PlanRequest:
 
 def make(output, uri: str, asked: PlanRequest):
     source = open_source(uri)
-    return find_or_make_plan(output, source, list_objects(source, Selection(), output), asked)
+    return find_or_make_plan(output, source, lambda: list_objects(source, Selection(), output), asked)
 
 
 def planned(output, plan) -> list[list[str]]:
@@ -33,7 +33,8 @@ def planned(output, plan) -> list[list[str]]:
 
 
 def put_rows(output, uri: str, rows: list[dict], run_id: str = "r1", index: int = 0) -> None:
-    schema = tag_schema(TagForm(classes=("a",), heatmap_hw=(1, 1)), {"namespace": open_source(uri).namespace})
+    metadata = {"namespace": open_source(uri).namespace, "engine": rows[0]["engine"]}
+    schema = tag_schema(TagForm(classes=("a",), heatmap_hw=(1, 1)), metadata)
     write_shard(output, ShardName(run_id=run_id, index=index), pa.Table.from_pylist(rows, schema))
 
 
@@ -50,12 +51,17 @@ def etags(uri: str) -> dict[str, str]:
 
 def test_the_listing_is_cut_into_shards(store_uri, photos):
     """
-    Every object is in exactly one shard, in the order of the listing; all are full but the last.
+    Every object is in exactly one shard; all are full but the last; the same listing in any order makes the same.
     """
     output = open_store(store_uri)
     plan = make(output, photos, request())
+    source = open_source(photos)
+    (table,) = list_objects(source, Selection(), output)
+    backwards = [table.slice(row, 1) for row in reversed(range(8))]
+    again = find_or_make_plan(output, source, lambda: iter(backwards), request("r3"))
 
-    assert [["0.jpg", "1.jpg", "2.jpg"], ["3.jpg", "4.jpg", "5.jpg"], ["6.jpg", "7.jpg"]] == planned(output, plan)
+    assert planned(output, again) == planned(output, plan)
+    assert {f"{number}.jpg" for number in range(8)} == {key for keys in planned(output, plan) for key in keys}
     assert [3, 3, 2] == [plan.rows_of(shard) for shard in range(3)]
     assert (8, 0, 8) == (plan.listed, plan.skipped, plan.rows)
 
@@ -81,12 +87,62 @@ def test_unchanged_objects_are_skipped(store_uri, photos):
     done = {"key": "0.jpg", "etag": etag["0.jpg"], "status": "ok", "engine": "cafe"}
     put_rows(output, photos, [done, done | {"key": "1.jpg", "etag": etag["1.jpg"], "status": "failed"}])
     put_rows(output, photos, [done | {"key": "2.jpg", "etag": "older"}], index=1)
-    put_rows(output, photos, [done | {"key": "3.jpg", "etag": etag["3.jpg"], "engine": "beef"}], run_id="r0")
-    put_rows(output, photos, [done | {"key": "4.jpg", "etag": etag["4.jpg"]}, done], run_id="r0", index=1)
+    put_rows(output, photos, [done | {"key": "3.jpg", "etag": etag["3.jpg"], "engine": "beef"}], run_id="r3")
+    put_rows(output, photos, [done | {"key": "4.jpg", "etag": etag["4.jpg"]}, done], run_id="r0")
     plan = make(output, photos, request())
 
     assert (8, 2) == (plan.listed, plan.skipped)
-    assert [f"{number}.jpg" for number in (1, 2, 3, 5, 6, 7)] == [key for keys in planned(output, plan) for key in keys]
+    assert {f"{number}.jpg" for number in (1, 2, 3, 5, 6, 7)} == {key for keys in planned(output, plan) for key in keys}
+
+
+def test_what_failed_for_good_can_be_left_out(store_uri, photos):
+    """
+    With ``skip_quarantined`` an unchanged object that is no image is not tried again; one that was throttled is.
+    """
+    output, etag = open_store(store_uri), etags(photos)
+    failed = {"status": "failed", "engine": "cafe"}
+    put_rows(
+        output,
+        photos,
+        [
+            failed | {"key": "0.jpg", "etag": etag["0.jpg"], "reason": "not_an_image"},
+            failed | {"key": "1.jpg", "etag": etag["1.jpg"], "reason": "throttled"},
+            failed | {"key": "2.jpg", "etag": "older", "reason": "not_an_image"},
+        ],
+    )
+
+    assert 0 == make(output, photos, request()).skipped
+    assert 1 == make(output, photos, request("r3", skip_quarantined=True)).skipped
+
+
+def test_an_object_that_is_listed_twice_is_one_object(store_uri, photos):
+    """
+    A list of keys may repeat itself; the plan does not.
+    """
+    output, source = open_store(store_uri), open_source(photos)
+    (table,) = list_objects(source, Selection(), output)
+    plan = find_or_make_plan(output, source, lambda: iter([table, table.slice(2, 3)]), request())
+
+    assert (8, 8) == (plan.listed, plan.rows)
+    assert 8 == len({key for keys in planned(output, plan) for key in keys})
+
+
+def test_foreseeing_writes_nothing(tmp_path, photos):
+    """
+    A dry run counts what a plan would hold, and leaves no trace.
+    """
+    output, source = FolderStore(tmp_path / "output"), open_source(photos)
+    put_rows(
+        output,
+        photos,
+        [{"key": "7.jpg", "etag": etags(photos)["7.jpg"], "status": "ok", "engine": "cafe"}],
+        run_id="r1",
+    )
+    before = sorted((tmp_path / "output").rglob("*"))
+    pending = foresee(output, source, list_objects(source, Selection(), output), request())
+
+    assert (8, 28, 7, 21) == (pending.listed, pending.listed_bytes, pending.objects, pending.size_bytes)
+    assert before == sorted((tmp_path / "output").rglob("*"))
 
 
 def test_equal_keys_elsewhere_are_other_objects(store_uri, photos, tmp_path):
@@ -121,10 +177,10 @@ def test_the_first_plan_wins(store_uri, photos):
         yield from list_objects(source, Selection(), output)
         # Meanwhile another attempt plans, on a listing of its own.
         nonlocal first
-        first = find_or_make_plan(output, source, list_objects(source, Selection(limit=4), output), request())
+        first = find_or_make_plan(output, source, lambda: list_objects(source, Selection(limit=4), output), request())
 
     first = None
-    second = find_or_make_plan(output, source, slow_listing(), request())
+    second = find_or_make_plan(output, source, slow_listing, request())
 
     assert first == second == read_plan(output, "r2")
     assert 4 == second.listed

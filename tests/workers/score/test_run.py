@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from workers.errors import SettingsError
+from workers.runs.record import RunRecord, read_record, update_record
 from workers.score.inventory import Selection, open_source
-from workers.score.record import RunRecord, read_record, update_record
 from workers.score.run import claim_run, fingerprint
 from workers.storage import open_store
 

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from lga_model.annotations import read_manifest
+from lga_model.losses import NOBODY
 from workers.errors import SettingsError
+from workers.train import dataset
 from workers.train.dataset import check_images, choose_splits
 
 GOOD = (("cook", "train"), ("run", "train"), ("run", "val"))
@@ -53,6 +55,36 @@ def test_what_cannot_be_trained_is_refused(rows, message):
     """
     with pytest.raises(SettingsError, match=message):
         choose_splits(manifest(rows), "m.jsonl", skip_invalid=False)
+
+
+def test_what_shows_nobody_is_kept_apart():
+    """
+    The part of each photograph beside its box, and rows that say so; none of them is an action.
+    """
+    row = {"image": "/nowhere/sky.jpg", "split": "val", "boxes": [], "width": 9, "height": 9, "nobody": True}
+    boxed = {"image": "/nowhere/a.jpg", "action": "run", "boxes": [[0, 0, 4, 9]], "width": 9, "height": 9}
+    rows = [boxed | {"split": "train"}, boxed | {"split": "train", "action": "cook"}, boxed | {"split": "val"}, row]
+    text = "\n".join(map(json.dumps, rows))
+    splits = choose_splits(read_manifest(text.encode(), "m.jsonl"), "m.jsonl", skip_invalid=False)
+
+    assert ("cook", "run") == splits.classes
+    assert (2, 1) == (len(splits.train), len(splits.val))
+    assert [(NOBODY, (4.2, 0, 9, 9))] * 2 == [(each.action, each.window) for each in splits.nobody_train]
+    assert [None, (4.2, 0, 9, 9)] == [each.window for each in splits.nobody_val]
+
+
+def test_a_large_validation_split_is_not_validated_twice(monkeypatch):
+    """
+    Of many parts without people an even choice is enough to fit one threshold.
+    """
+    monkeypatch.setattr(dataset, "NOBODY_VALIDATED", 3)
+    boxed = {"action": "run", "boxes": [[0, 0, 4, 9]], "width": 9, "height": 9}
+    rows = [boxed | {"image": f"/nowhere/{i}.jpg", "split": "val" if i > 1 else "train"} for i in range(9)]
+    rows[0]["action"] = "cook"
+    text = "\n".join(map(json.dumps, rows))
+    splits = choose_splits(read_manifest(text.encode(), "m.jsonl"), "m.jsonl", skip_invalid=False)
+
+    assert ["/nowhere/2.jpg", "/nowhere/5.jpg", "/nowhere/8.jpg"] == [each.uri for each in splits.nobody_val]
 
 
 def test_bad_rows_are_refused_or_counted():

@@ -82,7 +82,7 @@ def test_an_epoch_and_a_restart_are_logged(capsys):
     """
     configure_logs("console", "info")
     mailbox, reader = Mailbox(), watch(TrainMetrics())
-    mailbox.start(0)
+    mailbox.start(0, 0)
     mailbox.epoch(FIGURES)
     reader.read(mailbox.collect())
     before = capsys.readouterr().err
@@ -91,10 +91,25 @@ def test_an_epoch_and_a_restart_are_logged(capsys):
     assert "images_per_s=12.35" in before
     assert "workers_restarted" not in before
 
-    mailbox.start(2)
+    mailbox.start(2, 16)
     reader.read(mailbox.collect())
 
     assert "train.workers_restarted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("share", "warned"), [(None, False), (0.1, False), (1.0, True)])
+def test_dying_heatmaps_are_told_with_a_remedy(capsys, share, warned):
+    """
+    A warning that names the share and the way out; a few empty maps, or no branch at all, are no reason for one.
+    """
+    configure_logs("console", "info")
+    mailbox = Mailbox()
+    mailbox.epoch(FIGURES | {"dead_heatmaps": share})
+    watch(TrainMetrics()).read(mailbox.collect())
+    told = capsys.readouterr().err
+
+    assert warned == ("train.heatmaps_dead" in told)
+    assert warned == ("straight_through" in told)
 
 
 @pytest.mark.parametrize("images", [{}, {"a.jpg": "missing"}])

@@ -52,6 +52,26 @@ def test_the_backbone_learns_at_its_own_rate(network):
     assert {FAST.head_learning_rate} == {rates[id(parameter)] for parameter in network.head_parameters()}
 
 
+def test_layers_near_the_image_learn_slower(network):
+    """
+    Each layer at half the rate of the one behind it; the head at its own; no weight is forgotten.
+    """
+    recipe = dataclasses.replace(FAST, layer_decay=0.5)
+    groups = build_optimiser(network, recipe).param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    body = network.backbone.body
+    stem, late, last = (rates[id(weight)] for weight in (
+        body.conv1[0].weight, body.layer3[0].conv1.weight, body.layer4[0].conv1.weight,
+    ))  # fmt: skip
+
+    assert len(list(network.parameters())) == len(rates)
+    assert pytest.approx(FAST.backbone_learning_rate) == last
+    assert pytest.approx(last / 2) == late
+    assert stem < late / 2
+    assert {FAST.head_learning_rate} == {rates[id(parameter)] for parameter in network.head_parameters()}
+    assert FAST.head_learning_rate == groups[-1]["lr"]
+
+
 def test_the_paper_learns_at_a_constant_rate():
     """
     Recipe `paper`: the same rate in each step, Adam's own momentum.

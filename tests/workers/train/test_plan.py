@@ -8,7 +8,7 @@ import pytest
 from lga_model.config import FAST, ImageConfig
 from workers.errors import SettingsError
 from workers.settings import TrainSettings, read_settings
-from workers.train.plan import Plan, choose_config, choose_recipe, finite, new_run_name
+from workers.train.plan import Plan, choose_config, choose_micro_batch, choose_recipe, finite, new_run_name
 
 
 def settings(**changes) -> TrainSettings:
@@ -37,6 +37,17 @@ def test_without_a_mask_loss_there_is_no_localisation_branch():
     assert not config_of(mask_weight=0).localisation
     assert not config_of(variant="plain").localisation
     assert 0 == choose_recipe(settings(variant="plain")).mask_weight
+    assert 0 == choose_recipe(settings(mask_weight=0.0, nobody_share=0.1)).nobody_share
+
+
+def test_the_published_network_is_the_default_and_its_variants_are_settings():
+    """
+    Both branches on the backbone, and a plain mean, unless asked otherwise.
+    """
+    published, other = config_of(), config_of(localisation_source="action", pooling="person")
+
+    assert ("backbone", "mean") == (published.localisation_source, published.pooling)
+    assert ("action", "person") == (other.localisation_source, other.pooling)
 
 
 def test_half_precision_needs_a_gpu():
@@ -54,7 +65,20 @@ def test_workers_share_a_batch_equally():
     A batch that the workers cannot share is refused.
     """
     with pytest.raises(SettingsError, match=r"batch of 32 .* 3 workers"):
-        choose_recipe(settings(workers=3))
+        choose_micro_batch(settings(workers=3), 32)
+
+    assert 16 == choose_micro_batch(settings(workers=2), 32)
+
+
+@pytest.mark.parametrize(("micro_batch", "workers"), [(5, 1), (16, 3), (64, 1)])
+def test_micro_batches_fill_the_batch_and_reach_every_worker(micro_batch, workers):
+    """
+    Others are refused; unequal shares are not, for three workers may share four of them.
+    """
+    with pytest.raises(SettingsError, match="micro-batch"):
+        choose_micro_batch(settings(workers=workers, micro_batch_size=micro_batch), 32)
+
+    assert 8 == choose_micro_batch(settings(workers=3, micro_batch_size=8), 32)
 
 
 def test_a_new_run_has_a_new_name():
@@ -74,7 +98,7 @@ def test_a_longer_training_is_the_same_run():
 
     def identity(**changes):
         recipe = dataclasses.replace(FAST, **changes)
-        plan = Plan(config=config_of(), recipe=recipe, seed=0, manifest_digest="d", weights_sha256=None)
+        plan = Plan(config=config_of(), recipe=recipe, micro_batch=8, seed=0, manifest_digest="d", weights_sha256=None)
         return plan.identity()
 
     assert identity() == identity(epochs=99)

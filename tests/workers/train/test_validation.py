@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from lga_model.losses import NOBODY
 from workers.errors import SettingsError
 from workers.train.validation import Outputs, joined, summarise
 
@@ -19,6 +20,7 @@ def outputs(**changes) -> Outputs:
         "heatmap_NHW": left_NHW,
         "mask_NHW": left_NHW,
         "has_boxes_N": np.array([True, True]),
+        "index_N": np.arange(2),
     }
     return Outputs(**(fields | changes))
 
@@ -53,6 +55,24 @@ def test_empty_heatmaps_are_counted():
     dead_NHW[0] = 0
 
     assert 0.5 == summarise(outputs(heatmap_NHW=dead_NHW)).dead_heatmaps
+
+
+def test_images_of_nobody_are_in_no_figure():
+    """
+    They have no action to be right about and no box to look at; their heatmaps are for the calibration.
+    """
+    strange = outputs(action_N=np.array([NOBODY, NOBODY]), heatmap_NHW=np.zeros((2, 2, 2), np.float32))
+    everything = joined([outputs(), strange])
+
+    assert summarise(outputs()) == summarise(everything)
+    assert [0, 0] == everything.nobody.person_peak_N.tolist()
+
+
+def test_a_peak_is_at_most_one():
+    """
+    As engines and tags cut it: a threshold above 1 would call every photograph empty.
+    """
+    assert [1, 1] == outputs(heatmap_NHW=outputs().heatmap_NHW * 3).person_peak_N.tolist()
 
 
 def test_without_a_branch_there_is_nothing_to_say():

@@ -1,0 +1,291 @@
+"""Bulk tagging against other ways to do it: same S3 server, same photographs, same weights, same outputs.
+
+Two jobs: decode-bound (1.2-megapixel JPEGs, a light network at 224) and model-bound (ResNet-50 at 448). Each system is
+a program of its own and takes its turn in each round; the figures are medians over the rounds. Labels have to agree
+with ours on PyTorch for 99.9 % of the photographs, or the speed of that system is void.
+
+    python benchmarks/score.py [decode-bound] [model-bound] [--rounds 3] [--images 400] [--only NAME ...]
+
+Columns. images/s: of the whole command, its start and end included. Under way: of the rows after the first batch, by
+the time at which each was scored. CPU s: of the command and all its descendants, Ray's own processes too, for 1000
+images. Memory: their largest sum, shared pages counted once. First row: from the start of the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from lga_model.calibration import Calibration
+from lga_model.checkpoint import ModelRecord, save_model
+from lga_model.config import FAST, ImageConfig, ModelConfig
+from lga_model.images import PREPROCESSING, decode_image
+from lga_model.network import LGANet, build_network
+from workers.compile.build import build_engine, load_source, write_record
+from workers.demo.local_s3 import local_s3
+from workers.engines import FASTEST_FIRST, Parity
+from workers.registry import Registry
+from workers.storage import Store, forget_client, open_store
+
+WIDTH, HEIGHT, CLASSES = 1280, 960, 8
+CORES = os.cpu_count() or 1
+AGREEMENT = 0.999
+RIVALS = Path(__file__).parent / "rivals"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is scored with what."""
+
+    name: str
+    backbone: str
+    size_px: int
+    channels: int
+
+
+JOBS = (
+    Job(name="decode-bound", backbone="mobilenetv3_small_050", size_px=224, channels=64),
+    Job(name="model-bound", backbone="resnet50", size_px=448, channels=256),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One run of one system."""
+
+    rate: float
+    under_way: float
+    cpu_s: float
+    memory_mb: float
+    first_row_s: float
+    efficiency: float
+    agreement: float
+
+
+def photograph(number: int) -> bytes:
+    """A JPEG with the detail and the size in bytes of a photograph, in one of eight tints."""
+    random = np.random.default_rng(number)
+    layers = [
+        cv2.resize(random.normal(0, strength, (HEIGHT // scale + 1, WIDTH // scale + 1, 3)), (WIDTH, HEIGHT))
+        for scale, strength in ((3, 22), (12, 40), (48, 40))
+    ]
+    hue = np.array([[[number % CLASSES * 180 // CLASSES, 200, 190]]], np.uint8)
+    tint = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR).astype(np.float64)
+    pixels = np.clip(0.6 * tint + 50 + sum(layers), 0, 255).astype(np.uint8)
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+
+
+def make_model(job: Job, photographs: list[bytes], registry: Registry, folder: Path) -> Path:
+    """A network of random weights whose classifier tells the tints apart; with all engines that there are here."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        backbone=job.backbone, classes=tuple(f"tint {number}" for number in range(CLASSES)),
+        image=ImageConfig(size_px=job.size_px), action_channels=job.channels,
+        localisation_channels=(job.channels // 2, 16, 1),
+    )  # fmt: skip
+    network = build_network(config).eval()
+    _fit_classifier(network, [decode_image(data, job.size_px).pixels_HWC for data in photographs])
+    record = ModelRecord(config=config, recipe=FAST, calibration=Calibration.none(), preprocessing=PREPROCESSING)
+    bundle = folder / job.name
+    save_model(bundle, network, record)
+    for name in ("metrics.json", "training.json"):
+        (bundle / name).write_text("{}")
+    version = registry.publish(job.name, bundle)
+    source = load_source(version, registry.fetch(version))
+    unproven = Parity(
+        images=1, top1_agreement=1.0, max_probability_difference=0.0, max_heatmap_difference=0.0,
+        max_pam_difference=0.0, device="cpu",
+    )  # fmt: skip  # The agreement of the labels is measured here, on every run.
+    for target in engines():
+        engine = folder / f"{job.name}-{target}"
+        engine.mkdir()
+        made = build_engine(source, target, "fp32", engine)
+        write_record(made.model_copy(update={"parity": unproven}), engine)
+        registry.add_engine(version, engine)
+    return bundle
+
+
+def _fit_classifier(network: LGANet, images: list[np.ndarray[Any, Any]]) -> None:
+    """The nearest mean of each tint, as a linear layer over the pooled features."""
+    with torch.no_grad():
+        features = torch.cat(
+            [network(torch.from_numpy(image[None])).action_features_BKHW.mean(dim=(2, 3)) for image in images]
+        )
+        means = torch.stack([features[number::CLASSES].mean(dim=0) for number in range(CLASSES)])
+        centre = means.mean(dim=0)
+        apart = means - centre
+        scale = 20 / apart.norm(dim=1).mean() ** 2
+        network.action.classifier.weight.copy_(scale * apart)
+        network.action.classifier.bias.copy_(-scale * ((apart * centre).sum(dim=1) + apart.square().sum(dim=1) / 2))
+
+
+def engines() -> list[str]:
+    """Targets whose runtime is installed and runs on a CPU."""
+    return [target for target in FASTEST_FIRST if not target.startswith("tensorrt")]
+
+
+def systems(job: Job, bundle: Path, registry: str) -> dict[str, list[str]]:
+    """The command of each system; SOURCE and OUTPUT stand for bucket and prefix."""
+    rival = ["SOURCE", "OUTPUT", str(bundle), str(job.size_px), str(CORES)]
+    ours = ["-m", "workers", "score", "--input", "s3://SOURCE", "--output", "s3://OUTPUT", "--registry", registry,
+            "--model", f"{job.name}:1", "--no-progress", "--log-level", "warning", "--engine"]  # fmt: skip
+    found = {f"ours, {target}": [*ours, target] for target in engines()}
+    found |= {
+        "Ray Data read_images": [str(RIVALS / "ray_read_images.py"), *rival],
+        "Ray Data download()": [str(RIVALS / "ray_download.py"), *rival],
+        "DataLoader": [str(RIVALS / "dataloader.py"), *rival],
+    }
+    if importlib.util.find_spec("daft"):
+        found["Daft"] = [str(RIVALS / "daft_download.py"), *rival]
+    return found
+
+
+def measure(command: list[str], source: str, output: Store, images: int, wanted: dict[str, int]) -> Outcome:
+    """Run a command to its end, watch what it uses, and read what it wrote."""
+    words = [word.replace("SOURCE", source).replace("OUTPUT", output.root.removeprefix("s3://")) for word in command]
+    with tempfile.TemporaryFile() as said:
+        started = time.time()
+        process = subprocess.Popen([sys.executable, *words], stdout=said, stderr=said)  # noqa: S603 - our own programs
+        cpu_s, memory_mb = _watch(process)
+        elapsed_s = time.time() - started
+        if process.returncode:
+            said.seek(0)
+            raise SystemExit(f"{words}\nended with {process.returncode}:\n{said.read().decode()[-3000:]}")
+    labels, moments, efficiency = _read(output)
+    if not wanted:
+        wanted.update(labels)
+    first = min(moments)
+    later = sorted(moment for moment in moments if moment > first)
+    return Outcome(
+        rate=images / elapsed_s,
+        under_way=len(later) / (later[-1] - first) if later else float("nan"),
+        cpu_s=cpu_s * 1000 / images,
+        memory_mb=memory_mb,
+        first_row_s=first - started,
+        efficiency=efficiency,
+        agreement=sum(wanted[key] == labels.get(key) for key in wanted) / images,
+    )
+
+
+def _watch(process: subprocess.Popen[bytes]) -> tuple[float, float]:
+    """CPU seconds and the most memory (MB) of a process and its descendants."""
+    root, seen, most, looked = psutil.Process(process.pid), dict[tuple[int, float], float](), 0.0, 0.0
+    while process.poll() is None:
+        heavy = time.monotonic() - looked > 1.0
+        total = 0.0
+        try:
+            family = [root, *root.children(recursive=True)]
+        except psutil.Error:
+            break
+        for one in family:
+            try:
+                times = one.cpu_times()
+                seen[one.pid, one.create_time()] = times.user + times.system
+                total += one.memory_full_info().pss if heavy else 0
+            except psutil.Error:
+                continue  # It has just ended.
+        if heavy:
+            most, looked = max(most, total), time.monotonic()
+        time.sleep(0.1)
+    process.wait()
+    return sum(seen.values()), most / 1e6
+
+
+def _read(output: Store) -> tuple[dict[str, int], list[float], float]:
+    """Label of each object, when each was scored, and the efficiency where the run reports one."""
+    labels: dict[str, int] = {}
+    moments: list[float] = []
+    efficiency = float("nan")
+    for info in output.list():
+        data = output.get(info.key).data
+        if info.key.endswith("/run.json"):
+            speed = json.loads(data)["attempts"][-1]["speed"]
+            efficiency = speed["efficiency"] if speed else efficiency
+        if not info.key.endswith(".parquet") or info.key.startswith("runs/"):
+            continue
+        rows = pq.ParquetFile(pa.BufferReader(data)).read().to_pydict()
+        paths = rows.get("key") or rows["path"]
+        labels |= {Path(path).name: label for path, label in zip(paths, rows["label_index"], strict=True)}
+        moments += [at.timestamp() if isinstance(at, datetime) else at for at in rows["scored_at"]]
+    return labels, moments, efficiency
+
+
+def show(job: Job, outcomes: dict[str, list[Outcome]], images: int) -> None:
+    """Print the medians."""
+    rounds = max(len(found) for found in outcomes.values())
+    table = Table(
+        title=f"{job.name}: {job.backbone} at {job.size_px}, {images} photographs, medians of {rounds} rounds"
+    )
+    headings = ("images/s", "under way", "CPU s", "memory MB", "first row s", "efficiency", "labels agree")
+    table.add_column("system")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for name, found in outcomes.items():
+        middle = {field: statistics.median(getattr(one, field) for one in found) for field in asdict(found[0])}
+        numbers = [f"{value:.3g}" if value == value else "" for value in middle.values()]  # noqa: PLR0124 - NaN
+        void = middle["agreement"] < AGREEMENT
+        table.add_row(name + (" (void)" if void else ""), *numbers[:-1], f"{middle['agreement']:.4f}")
+    Console(width=130).print(table)
+
+
+def main() -> None:
+    """Measure and print one table for each job."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("jobs", nargs="*", default=[job.name for job in JOBS])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--only", action="append", help="a system, by the start of its name")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="lga-bench-") as place:
+        work = Path(place)
+        with local_s3(work / "s3", buckets=("photographs", "tagged")) as server:
+            os.environ.update(server.environment() | {"LGA_LOG_LEVEL": "warning"})
+            forget_client()
+            photographs = open_store("s3://photographs/all")
+            sample = [photograph(number) for number in range(4 * CLASSES)]
+            for number in range(asked.images):
+                photographs.put(f"{number:05d}.jpg", sample[number] if number < len(sample) else photograph(number))
+            registry = Registry(str(work / "registry"))
+            for job in (job for job in JOBS if job.name in asked.jobs):
+                bundle = make_model(job, sample, registry, work)
+                run(job, bundle, registry.uri, asked)
+
+
+def run(job: Job, bundle: Path, registry: str, asked: argparse.Namespace) -> None:
+    """All systems of one job, in rounds."""
+    outcomes: dict[str, list[Outcome]] = defaultdict(list)
+    wanted: dict[str, int] = {}
+    for number in range(asked.rounds):
+        for name, command in systems(job, bundle, registry).items():
+            if asked.only and not any(name.startswith(start) for start in asked.only):
+                continue
+            output = open_store(f"s3://tagged/{job.name}-{number}-{len(outcomes)}-{name.replace(' ', '-')}")
+            outcome = measure(command, "photographs/all", output, asked.images, wanted)
+            outcomes[name].append(outcome)
+            print(f"round {number + 1}, {name}: {outcome}", file=sys.stderr, flush=True)
+    show(job, outcomes, asked.images)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""How a model's outputs are distributed, and how far one set of photographs lies from another.
+
+Counts are kept, not values: they add up over shards and runs, and a million photographs take as much room as ten.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = 10
+"""Equally wide bins over [0, 1]."""
+
+_RARE = 0.5  # Photographs that an empty bin counts as: the index would be infinite.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """What a model said about some photographs."""
+
+    confidence: tuple[int, ...] = (0,) * BINS
+    """Photographs in each bin of the label's probability."""
+    focus: tuple[int, ...] = (0,) * BINS
+    """Photographs in each bin of the focus; those without one are left out."""
+    classes: dict[str, int] = field(default_factory=dict)
+    """Photographs of each label."""
+
+    @property
+    def images(self) -> int:
+        """Photographs that were counted."""
+        return sum(self.confidence)
+
+    @classmethod
+    def of(cls, confidence_N: NDArray[np.floating], focus_N: NDArray[np.floating], labels_N: Iterable[str]) -> Self:
+        """Count photographs.
+
+        Args:
+            confidence_N: Probability of each label, in [0, 1].
+            focus_N: In [0, 1]; NaN where there is none. Its length may differ.
+            labels_N: The labels.
+        """
+        return cls(
+            confidence=_histogram(confidence_N),
+            focus=_histogram(focus_N),
+            classes=dict(sorted(Counter(labels_N).items())),
+        )
+
+    def __add__(self, other: Distribution) -> Distribution:
+        return Distribution(
+            confidence=tuple(a + b for a, b in zip(self.confidence, other.confidence, strict=True)),
+            focus=tuple(a + b for a, b in zip(self.focus, other.focus, strict=True)),
+            classes=dict(sorted((Counter(self.classes) + Counter(other.classes)).items())),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """Population stability index of each output against a reference; None where one side has nothing to compare.
+
+    Below 0.1 is usually called stable, above 0.25 a shift that somebody should look at.
+    """
+
+    confidence: float | None
+    focus: float | None
+    classes: float | None
+
+
+def drift(reference: Distribution, now: Distribution) -> Drift:
+    """Compare two distributions output by output."""
+    names = sorted(reference.classes.keys() | now.classes.keys())
+    return Drift(
+        confidence=population_stability_index(reference.confidence, now.confidence),
+        focus=population_stability_index(reference.focus, now.focus),
+        classes=population_stability_index(
+            [reference.classes.get(name, 0) for name in names], [now.classes.get(name, 0) for name in names]
+        ),
+    )
+
+
+def population_stability_index(expected: Sequence[int], actual: Sequence[int]) -> float | None:
+    """PSI = sum over bins of (a - e) ln(a / e), with a and e the shares of the bin; symmetric, 0 when they are equal.
+
+    Args:
+        expected: Counts of the reference. Bins that are empty on both sides say nothing; one that is empty on one side
+            counts as half a photograph.
+        actual: Counts of the same bins.
+
+    Returns:
+        None when either side has no photograph at all.
+    """
+    if not sum(expected) or not sum(actual):
+        return None
+    filled = [(e or _RARE, a or _RARE) for e, a in zip(expected, actual, strict=True) if e or a]
+    all_expected, all_actual = sum(e for e, _ in filled), sum(a for _, a in filled)
+    shares = [(e / all_expected, a / all_actual) for e, a in filled]
+    return sum((a - e) * math.log(a / e) for e, a in shares)
+
+
+def _histogram(values_N: NDArray[np.floating]) -> tuple[int, ...]:
+    known_N = values_N[np.isfinite(values_N)]
+    bin_N = np.clip((known_N * BINS).astype(int), 0, BINS - 1)
+    return tuple(int(count) for count in np.bincount(bin_N, minlength=BINS))

@@ -1,0 +1,112 @@
+"""Many prefixes at once: nothing twice, nothing left out, and an end when somebody stops reading."""
+
+from __future__ import annotations
+
+import threading
+
+import pyarrow as pa
+import pytest
+
+from workers.errors import Throttled
+from workers.score.inventory import Selection, list_objects, open_source
+from workers.score.inventory.listing import side_by_side, split
+from workers.storage import FolderStore, ObjectInfo, open_store
+
+
+def level_of(tree: dict):
+    """The ``level`` of a store that holds a tree: folders are dicts, objects None."""
+
+    def level(folder: str):
+        inside = tree
+        for part in folder.split("/")[:-1]:
+            inside = inside[part]
+        for name, child in inside.items():
+            yield (
+                f"{folder}{name}/"
+                if isinstance(child, dict)
+                else ObjectInfo(key=folder + name, etag="", size_bytes=1, last_modified=None)
+            )
+
+    return level
+
+
+def test_folders_are_opened_until_there_are_enough():
+    """
+    Objects on the way are kept; a narrow top does not hinder.
+    """
+    tree = {"readme": None, "photos": {f"{year}": {f"{month}": {} for month in range(12)} for year in range(10)}}
+    prefixes, objects = split(level_of(tree), "")
+
+    assert ["readme"] == [info.key for info in objects]
+    assert len(prefixes) >= 64
+    assert all(prefix.startswith("photos/") for prefix in prefixes)
+    assert len(prefixes) == len(set(prefixes))
+
+
+def test_a_wide_folder_is_listed_as_it_is():
+    """
+    A request for each of very many small folders would cost more than it brings.
+    """
+    tree = {"wide": {f"{number}": {} for number in range(5000)}, "narrow": {}}
+    prefixes, objects = split(level_of(tree), "")
+
+    assert {"wide/"} == set(prefixes)
+    assert [] == objects
+
+
+def test_a_bucket_is_listed_whole(s3, tmp_path):
+    """
+    Objects at every depth, each once, whether prefixes are asked at once or one after the other.
+    """
+    bucket = s3.bucket()
+    store = open_store(bucket)
+    keys = {"top.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg", "a-b/4.jpg", "d/é ü.jpg"}
+    for key in keys:
+        store.put(key, b"x")
+    found = [
+        key
+        for table in list_objects(open_source(bucket), Selection(), FolderStore(tmp_path))
+        for key in table["key"].to_pylist()
+    ]
+
+    assert sorted(keys) == sorted(found)
+
+
+def test_tables_of_many_units_come_all():
+    """
+    Whatever the number of threads.
+    """
+    tables = side_by_side(list(range(50)), lambda unit: (pa.table({"n": [unit]}) for _ in range(3)), 4)
+
+    assert sorted(list(range(50)) * 3) == sorted(number for table in tables for number in table["n"].to_pylist())
+    assert [] == list(side_by_side([], lambda _unit: iter(()), 4))
+
+
+def test_an_error_of_one_unit_reaches_the_reader():
+    """
+    As it was raised.
+    """
+
+    def read(unit: int):
+        yield pa.table({"n": [unit]})
+        if unit == 7:
+            raise Throttled("list", "s3://b", "busy")
+
+    with pytest.raises(Throttled, match="busy"):
+        list(side_by_side(list(range(20)), read, 4))
+
+
+def test_a_reader_who_stops_stops_the_threads():
+    """
+    None of them stays behind with a table that nobody takes.
+    """
+    before = set(threading.enumerate())
+    tables = side_by_side(list(range(4)), lambda unit: (pa.table({"n": [unit]}) for _ in range(1000)), 4)
+    next(tables)
+    mine = set(threading.enumerate()) - before
+    tables.close()
+    for thread in mine:
+        thread.join(timeout=10)
+
+    assert mine
+    assert not any(thread.is_alive() for thread in mine)

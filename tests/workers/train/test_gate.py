@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from workers.settings import TrainSettings
+from workers.train.gate import Decision, Judged, Rule, decide
+
+CLASSES = ("a", "b", "c")
+RULE = Rule.of(TrainSettings(manifest="m", name="model"))
+IMAGES = 240
+ACTIONS = [CLASSES[number % 3] for number in range(IMAGES)]
+
+
+def judged(noise: float, *, seed: int = 0, classes=CLASSES, bad: str | None = None, **changes) -> Judged:
+    """A model that is right up to some noise; of one action it knows nothing."""
+    true_NA = np.array([[float(name == action) for name in classes] for action in ACTIONS])
+    scores_NA = true_NA + np.random.default_rng(seed).normal(0, noise, true_NA.shape)
+    if bad in classes:
+        scores_NA[:, classes.index(bad)] = np.random.default_rng(seed + 1).random(IMAGES)
+    fields = {"model": f"model-{seed}", "classes": classes, "probabilities_NA": scores_NA}
+    return Judged(**({**fields, "focus": 0.6, "calibration_error": 0.05} | changes))
+
+
+def decision(candidate: Judged, production: Judged | None, **rule) -> Decision:
+    return decide(dataclasses.replace(RULE, **rule), ACTIONS, candidate, production)
+
+
+def refusals(*arguments, **rule) -> list[str]:
+    return [check.name for check in decision(*arguments, **rule).checks if not check.passed]
+
+
+GOOD, MIDDLING, POOR = judged(0.4), judged(0.8, seed=1), judged(2.0, seed=2)
+OTHER = judged(0.8, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "production", "rule", "expected"),
+    [
+        (GOOD, None, {}, []),
+        (POOR, None, {}, []),
+        (GOOD, MIDDLING, {}, []),
+        (GOOD, MIDDLING, {"min_gain": 0.5}, ["mAP"]),
+        (GOOD, GOOD, {}, ["mAP"]),
+        (GOOD, GOOD, {"min_gain": -0.01}, []),
+        (GOOD, POOR, {"max_loss": 0.0}, []),
+        (OTHER, MIDDLING, {"min_gain": -1.0, "max_loss": 0.0}, ["mAP, 95% sure"]),
+        (OTHER, MIDDLING, {"min_gain": -1.0, "max_loss": 0.2}, []),
+        (POOR, None, {"class_floors": {"b": 0.9}}, ["AP of b"]),
+        (GOOD, None, {"class_floors": {"b": 0.9}}, []),
+        (POOR, None, {"class_floor": 0.9, "class_floors": {"b": 0.1}}, ["AP of a", "AP of c"]),
+        (judged(0.3, bad="c"), MIDDLING, {"min_gain": -1.0, "max_loss": 1.0}, ["AP of c"]),
+        (judged(0.4, focus=0.54), dataclasses.replace(MIDDLING, focus=0.6), {}, ["focus"]),
+        (judged(0.4, focus=0.56), dataclasses.replace(MIDDLING, focus=0.6), {}, []),
+        (judged(0.4, focus=math.nan), dataclasses.replace(MIDDLING, focus=0.6), {}, ["focus"]),
+        (judged(0.4, focus=0.5), dataclasses.replace(MIDDLING, focus=math.nan), {}, []),
+        (judged(0.4, calibration_error=0.2), MIDDLING, {}, ["calibration error"]),
+        (judged(0.4, calibration_error=0.2), MIDDLING, {"calibration_rise": 0.2}, []),
+        (judged(0.4, classes=("a", "b", "c", "d")), MIDDLING, {}, []),
+    ],
+)
+def test_the_rule_decides(candidate, production, rule, expected):
+    """
+    Every part of the rule refuses by its own name, and lets pass what holds it.
+    """
+    assert expected == refusals(candidate, production, **rule)
+
+
+def test_a_candidate_may_not_forget_an_action():
+    """
+    However good it is at the others: who asks for the action would get another one.
+    """
+    known = [action for action in ACTIONS if action != "c"]
+    two = judged(0.2, classes=("a", "b"))
+    chosen = np.array([action != "c" for action in ACTIONS])
+    candidate, production = (
+        dataclasses.replace(each, probabilities_NA=each.probabilities_NA[chosen]) for each in (two, MIDDLING)
+    )
+    found = decide(RULE, known, candidate, production)
+
+    assert ["actions lost: c"] == [check.name for check in found.checks if not check.passed]
+    assert not found.passed
+
+
+def test_the_decision_says_how_sure_it_is():
+    """
+    The gain lies in its interval, and every line has both figures.
+    """
+    found = decision(GOOD, POOR)
+
+    assert found.passed
+    assert 0 < found.gain.low < found.gain.estimate < found.gain.high
+    assert (IMAGES, "model-2") == (found.images, found.against)
+    assert all(check.production is not None for check in found.checks if check.name != "lowest AP")
+    assert found.to_json()["passed"]

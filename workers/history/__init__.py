@@ -1,0 +1,1 @@
+"""Looking back at runs: what ran, how far it is, what failed and why."""

@@ -1,0 +1,1 @@
+"""``lga look``: what a model sees in one or a few photographs."""

@@ -1,0 +1,1 @@
+"""Asking the written tags: SQL, exports, and how good they are."""

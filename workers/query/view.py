@@ -1,0 +1,85 @@
+"""The tags as tables of DuckDB: every row, and the row of each object that counts now, or counted at some time."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from workers.errors import SettingsError
+from workers.tags import latest_rows_view
+
+_MEMORY = "1GB"  # What does not fit goes to the temporary folder.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """Which rows count. Going back to an older model is reading its rows: nothing is ever overwritten."""
+
+    as_of: str | None = None
+    """A time (ISO 8601, UTC unless it says otherwise), or a run: rows written after it, or after its last row, do not
+    exist."""
+    engine: str | None = None
+    """Only rows of the engine with this fingerprint."""
+
+
+@contextlib.contextmanager
+def tag_tables(files: list[Path], wanted: Slice, folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database with ``tags_all`` (every row) and ``tags`` (the latest row of each object).
+
+    Args:
+        files: Shards.
+        wanted: Which of their rows count.
+        folder: For what does not fit into memory.
+
+    Raises:
+        SettingsError: If ``as_of`` is neither a time nor a run, or DuckDB cannot answer what is asked inside the block.
+    """
+    with duckdb.connect() as database:
+        try:
+            database.execute(f"set memory_limit = '{_MEMORY}'")
+            database.execute(f"set temp_directory = '{folder / 'spill'}'")
+            database.execute("set enable_progress_bar = false")
+            database.execute("set timezone = 'UTC'")
+            # Runs of different models differ in columns and in lengths of lists: they meet by name.
+            shards = database.read_parquet([str(path) for path in files], union_by_name=True, hive_partitioning=False)
+            shards.create_view("every_row")
+            database.execute(f"create view tags_all as select * from every_row where {_condition(database, wanted)}")  # noqa: S608
+            database.execute(latest_rows_view("tags_all", "tags"))
+            yield database
+        except duckdb.Error as error:
+            raise SettingsError(f"DuckDB cannot answer: {error}") from error
+
+
+def _condition(database: duckdb.DuckDBPyConnection, wanted: Slice) -> str:
+    conditions = ["true"]
+    if wanted.engine is not None:
+        conditions.append(f"engine = {_quoted(wanted.engine)}")
+    if wanted.as_of is not None:
+        conditions.append(f"scored_at <= timestamptz '{_moment(database, wanted.as_of):%Y-%m-%d %H:%M:%S.%f}+00'")
+    return " and ".join(conditions)
+
+
+def _moment(database: duckdb.DuckDBPyConnection, as_of: str) -> datetime:
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(as_of)
+        # A day means all of it.
+        moment = moment.replace(hour=23, minute=59, second=59, microsecond=999_999) if _is_day(as_of) else moment
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    last = database.execute("select epoch_us(max(scored_at)) from every_row where run_id = ?", [as_of]).fetchall()[0][0]
+    if last is None:
+        raise SettingsError(f"--as-of {as_of}: neither a time, such as 2026-01-02T03:04, nor a run with tags")
+    return datetime.fromtimestamp(last / 1e6, UTC)
+
+
+def _is_day(text: str) -> bool:
+    return re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", text) is not None
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

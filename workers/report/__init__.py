@@ -1,0 +1,1 @@
+"""``lga report``: one self-contained HTML page about a run, a model, or two models."""

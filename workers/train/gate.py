@@ -1,0 +1,228 @@
+"""May a candidate be published? Decides from figures alone, and does nothing: ``job.py`` acts on it.
+
+The candidate has to beat the production model on the same photographs of the validation split. It chose its best epoch
+and its calibration by that split, so it has a small advantage there; the rule's margins are the place to answer that.
+
+Shape suffixes: N = photographs that both models know the action of, A = actions that both know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lga_model.intervals import Interval, precision_difference
+from lga_model.metrics import average_precision
+from workers.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What a candidate has to hold. Every figure is a share."""
+
+    min_gain: float
+    """mAP has to grow by more than this."""
+    max_loss: float
+    """With ``confidence``, mAP did not fall by more than this."""
+    confidence: float
+    class_floor: float
+    """Least AP of every action."""
+    class_floors: Mapping[str, float]
+    """Least AP of single actions, in place of ``class_floor``."""
+    class_drop: float
+    """No action's AP may fall by more than this, as far as ``confidence`` can tell."""
+    focus_drop: float
+    """Focus in the true boxes may fall by this much."""
+    calibration_rise: float
+    """The calibration error may grow by this much."""
+
+    @classmethod
+    def of(cls, settings: TrainSettings) -> Rule:
+        """The rule in the settings."""
+        return cls(
+            min_gain=settings.gate_min_gain,
+            max_loss=settings.gate_max_loss,
+            confidence=settings.gate_confidence,
+            class_floor=settings.gate_class_floor,
+            class_floors=settings.gate_class_floors,
+            class_drop=settings.gate_class_drop,
+            focus_drop=settings.gate_focus_drop,
+            calibration_rise=settings.gate_calibration_rise,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What one model said about photographs of the validation split."""
+
+    model: str
+    classes: tuple[str, ...]
+    """That it knows, in the order of its probabilities."""
+    probabilities_NA: NDArray[np.floating]
+    """Calibrated; of all of its own classes."""
+    focus: float
+    """Mean focus in the true boxes; NaN without boxes."""
+    calibration_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the table."""
+
+    name: str
+    production: float | None
+    candidate: float
+    wanted: str
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What the gate says."""
+
+    against: str | None
+    """The production model; None when there is none yet, or the gate is off."""
+    images: int
+    checks: tuple[Check, ...]
+    gain: Interval | None
+    """How much the candidate gains in mAP."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the candidate may be published."""
+        return all(check.passed for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON, for the version's lineage."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def decide(rule: Rule, actions: Sequence[str], candidate: Judged, production: Judged | None) -> Decision:
+    """Hold a candidate against the rule.
+
+    Args:
+        rule: What it has to hold.
+        actions: True action of each photograph, of those that both models know.
+        candidate: What the candidate said about them.
+        production: What the production model said about the very same, or None when there is none.
+    """
+    known = [name for name in candidate.classes if production is None or name in production.classes]
+    action_N = np.array([known.index(action) for action in actions], np.int64)
+    scores_NA = _columns(candidate, known)
+    floors = _floors(rule, known, action_N, scores_NA)
+    if production is None:
+        return Decision(against=None, images=len(actions), checks=tuple(floors), gain=None)
+    reference_NA = _columns(production, known)
+    difference = precision_difference(scores_NA, reference_NA, action_N, confidence=rule.confidence)
+    gain = difference.mean
+    before, after = _map(reference_NA, action_N), _map(scores_NA, action_N)
+    lost = sorted(set(production.classes) - set(candidate.classes))
+    checks = [
+        Check(
+            name="mAP",
+            production=before,
+            candidate=after,
+            wanted=f"more than {rule.min_gain:+.4f}; it is {gain.estimate:+.4f}",
+            passed=gain.estimate > rule.min_gain,
+        ),
+        Check(
+            name=f"mAP, {rule.confidence:.0%} sure",
+            production=before,
+            candidate=after,
+            wanted=f"not below {-rule.max_loss:+.4f}; it is {gain.low:+.4f} to {gain.high:+.4f}",
+            passed=gain.low >= -rule.max_loss,
+        ),
+        *floors,
+        *_class_drops(rule, known, difference.of_class, (reference_NA, scores_NA), action_N),
+        Check(
+            name="focus",
+            production=production.focus,
+            candidate=candidate.focus,
+            wanted=f"not lower by more than {rule.focus_drop:.4f}",
+            # Without boxes, or against a model without positive evidence, there is nothing to compare.
+            passed=math.isnan(production.focus) or candidate.focus >= production.focus - rule.focus_drop,
+        ),
+        Check(
+            name="calibration error",
+            production=production.calibration_error,
+            candidate=candidate.calibration_error,
+            wanted=f"not higher by more than {rule.calibration_rise:.4f}",
+            passed=candidate.calibration_error <= production.calibration_error + rule.calibration_rise,
+        ),
+    ]
+    if lost:
+        checks.append(
+            Check(
+                name=f"actions lost: {', '.join(lost[:4])}",
+                production=float(len(production.classes)),
+                candidate=float(len(candidate.classes)),
+                wanted="every action that production knows",
+                passed=False,
+            )
+        )
+    return Decision(against=production.model, images=len(actions), checks=tuple(checks), gain=gain)
+
+
+def _floors(
+    rule: Rule, known: Sequence[str], action_N: NDArray[np.int64], scores_NA: NDArray[np.floating]
+) -> list[Check]:
+    """Actions below their floor; one line that says so when there is none."""
+    found = []
+    for index, name in enumerate(known):
+        floor, precision = rule.class_floors.get(name, rule.class_floor), _ap(scores_NA, action_N, index)
+        if precision < floor:  # NaN, an action without photographs, is not.
+            found.append(
+                Check(
+                    name=f"AP of {name}",
+                    production=None,
+                    candidate=precision,
+                    wanted=f"at least {floor:.4f}",
+                    passed=False,
+                )
+            )
+    if found:
+        return found
+    lowest = min(
+        (value for index in range(len(known)) if not math.isnan(value := _ap(scores_NA, action_N, index))),
+        default=math.nan,
+    )
+    return [Check(name="lowest AP", production=None, candidate=lowest, wanted="every action's floor", passed=True)]
+
+
+def _class_drops(
+    rule: Rule,
+    known: Sequence[str],
+    intervals: Sequence[Interval],
+    scores: tuple[NDArray[np.floating], NDArray[np.floating]],
+    action_N: NDArray[np.int64],
+) -> list[Check]:
+    """Actions that surely lost too much: the whole interval lies below. A few photographs of one prove nothing."""
+    return [
+        Check(
+            name=f"AP of {name}",
+            production=_ap(scores[0], action_N, index),
+            candidate=_ap(scores[1], action_N, index),
+            wanted=f"not lower by more than {rule.class_drop:.4f}; it is {interval.low:+.4f} to {interval.high:+.4f}",
+            passed=False,
+        )
+        for index, (name, interval) in enumerate(zip(known, intervals, strict=True))
+        if interval.high < -rule.class_drop
+    ]
+
+
+def _columns(judged: Judged, known: Sequence[str]) -> NDArray[np.floating]:
+    return judged.probabilities_NA[:, [judged.classes.index(name) for name in known]]
+
+
+def _ap(scores_NA: NDArray[np.floating], action_N: NDArray[np.int64], index: int) -> float:
+    return average_precision(scores_NA[:, index], action_N == index)
+
+
+def _map(scores_NA: NDArray[np.floating], action_N: NDArray[np.int64]) -> float:
+    precisions = [_ap(scores_NA, action_N, index) for index in range(scores_NA.shape[1])]
+    return float(np.nanmean(precisions)) if len(action_N) else math.nan

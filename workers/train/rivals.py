@@ -1,0 +1,168 @@
+"""What the gate compares: the candidate's outputs on the validation split, and those of the production model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import ray
+import torch
+
+from lga_model.calibration import Calibration, expected_calibration_error
+from lga_model.checkpoint import CheckpointError, load_model
+from lga_model.metrics import MeanFocus
+from workers.errors import ClusterError, SettingsError
+from workers.logs import get_log
+from workers.registry import Registry, Version
+from workers.settings import TrainSettings
+from workers.train.bundle import Best
+from workers.train.data import ImageSource, Loader, validation_order
+from workers.train.dataset import Sample
+from workers.train.gate import Decision, Judged, Rule, decide
+from workers.train.preparation import Prepared
+from workers.train.validation import Outputs, validate
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """A model's outputs on those photographs of the validation split whose action it knows."""
+
+    model: str
+    classes: tuple[str, ...]
+    calibration: Calibration
+    outputs: Outputs
+
+
+def hold_against_production(best: Best, prepared: Prepared, settings: TrainSettings) -> Decision:
+    """Measure the production model, where there is one, and let the gate decide.
+
+    Raises:
+        WorkerError: If it cannot be found, loaded or run.
+    """
+    if not settings.gate:
+        return Decision(against=None, images=0, checks=(), gain=None)
+    version = find_production(Registry(settings.registry), settings.name, settings.gate_alias)
+    production = None
+    if version is not None:
+        classes = prepared.plan.config.classes
+        production = measure(settings.registry, version, prepared.splits.val, classes, gpu=settings.gpu)
+    candidate = Rival(
+        model="candidate",
+        classes=prepared.plan.config.classes,
+        calibration=best.calibration,
+        outputs=best.outputs.people,
+    )
+    decision = decide(Rule.of(settings), *meet(candidate, production))
+    get_log().info(
+        "train.gate_decided", against=decision.against, passed=decision.passed, images=decision.images,
+        refused_by=[check.name for check in decision.checks if not check.passed],
+    )  # fmt: skip
+    return decision
+
+
+def find_production(registry: Registry, name: str, alias: str) -> Version | None:
+    """The version that the alias points at; None when there is no such alias, or no such model yet.
+
+    Raises:
+        SettingsError: If it points at a version that is not there.
+    """
+    if alias not in registry.aliases(name):
+        return None
+    return registry.resolve(f"{name}@{alias}")
+
+
+def measure(
+    registry: str, version: Version, samples: Sequence[Sample], classes: tuple[str, ...], *, gpu: bool
+) -> Rival:
+    """Run a published model over the validation split, on the cluster.
+
+    Args:
+        registry: URI or path, as every node reaches it.
+        version: The model.
+        samples: The validation split; unusable images are left out.
+        classes: Names of the samples' actions.
+        gpu: Whether it may take a GPU.
+
+    Raises:
+        SettingsError: If the model cannot be loaded, or knows none of the actions.
+        ClusterError: If Ray cannot run it.
+    """
+    task = ray.remote(num_cpus=1, num_gpus=1 if gpu else 0, max_retries=2)(_measure)
+    try:
+        rival: Rival = ray.get(task.remote(registry, version, samples, classes))
+    except ray.exceptions.RayTaskError as error:
+        cause = getattr(error, "cause", error)
+        if isinstance(cause, SettingsError):
+            raise cause from None
+        raise ClusterError(f"{version} could not be measured for the gate: {cause}; --no-gate leaves it out") from error
+    return rival
+
+
+def _measure(registry: str, version: Version, samples: Sequence[Sample], classes: tuple[str, ...]) -> Rival:
+    try:
+        network, record = load_model(Registry(registry).fetch(version))
+    except CheckpointError as error:
+        raise SettingsError(f"the gate cannot load {version}: {error}; --no-gate leaves it out") from error
+    known = record.config.classes
+    # The number of a sample stays its number in the whole split: the rival's outputs meet by it.
+    numbers = [number for number, sample in enumerate(samples) if classes[sample.action] in known]
+    if not numbers:
+        raise SettingsError(f"{version} knows none of the actions that are validated; --no-gate publishes without it")
+    chosen = [
+        dataclasses.replace(samples[number], action=known.index(classes[samples[number].action])) for number in numbers
+    ]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loader = Loader(
+        chosen,
+        ImageSource(record.config.image.size_px, cache_bytes=0),
+        network.feature_size,
+        skip_invalid=True,
+        threads=torch.get_num_threads(),
+    )
+    outputs = validate(
+        network.to(device), loader.validation(validation_order(len(chosen), _BATCH, 0, 1)), "fp32", device
+    )
+    if outputs is None:
+        raise SettingsError("no validation image can be used; see train.image_skipped in the log for why")
+    return Rival(
+        model=str(version),
+        classes=known,
+        calibration=record.calibration,
+        outputs=dataclasses.replace(outputs, index_N=np.array(numbers)[outputs.index_N]),
+    )
+
+
+def meet(candidate: Rival, production: Rival | None) -> tuple[list[str], Judged, Judged | None]:
+    """The photographs that both have judged: their true actions, and what each model said about them."""
+    common_N = candidate.outputs.index_N
+    if production is not None:
+        common_N = np.intersect1d(common_N, production.outputs.index_N)
+        known = [candidate.classes.index(name) for name in candidate.classes if name in production.classes]
+        action_N = candidate.outputs.action_N[np.isin(candidate.outputs.index_N, common_N)]
+        common_N = common_N[np.isin(action_N, known)]
+    chosen_N = np.isin(candidate.outputs.index_N, common_N)
+    actions = [candidate.classes[action] for action in candidate.outputs.action_N[chosen_N]]
+    if len(actions) < len(candidate.outputs.action_N):
+        get_log().info("train.gate_narrowed", images=len(actions), of=len(candidate.outputs.action_N))
+    return actions, _judged(candidate, common_N), None if production is None else _judged(production, common_N)
+
+
+def _judged(rival: Rival, index_N: np.ndarray) -> Judged:
+    chosen_N = np.isin(rival.outputs.index_N, index_N)
+    outputs = Outputs(
+        **{field.name: getattr(rival.outputs, field.name)[chosen_N] for field in dataclasses.fields(Outputs)}
+    )
+    probabilities_NA = rival.calibration.probabilities(outputs.logits_NA)
+    in_boxes = MeanFocus()
+    in_boxes.update(outputs.pam_NHW, outputs.mask_NHW, outputs.has_boxes_N)
+    return Judged(
+        model=rival.model,
+        classes=rival.classes,
+        probabilities_NA=probabilities_NA,
+        focus=in_boxes.compute(),
+        calibration_error=expected_calibration_error(probabilities_NA, outputs.action_N),
+    )
