@@ -39,7 +39,19 @@ from lga_model.network import LGANet
 from workers.train.weights import load_weights
 
 PLAIN, WITHOUT, WITH = ROWS = ("plain", "without", "with")
-FIGURES = {"map": "mAP", "top1": "top-1", "focus": "focus in the true box", "mask_iou": "IoU of the heatmap"}
+FIGURES = {
+    "map": "mAP",
+    "top1": "top-1",
+    "focus": "focus in the true box",
+    "mask_iou": "IoU of heatmap and box",
+    "ece": "expected calibration error",
+    "coverage": "label sets that hold the right label (90 %)",
+    "set_size": "labels in a set",
+    "accept_share": "accepted",
+    "accept_precision": "of those right (95 %)",
+    "auroc_confidence": "AUROC of wrong labels: confidence",
+    "auroc_with_focus": "AUROC: confidence and focus",
+}
 
 
 def arguments() -> argparse.Namespace:
@@ -57,20 +69,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--localisation-source", choices=("backbone", "action"), default="backbone")
     parser.add_argument("--pooling", choices=("mean", "person"), default="mean", help="of the row with mask loss")
     parser.add_argument("--recipe", choices=RECIPES, default="fast")
-    for field, kind in {
-        "epochs": int,
-        "mask_weight": float,
-        "head_learning_rate": float,
-        "backbone_learning_rate": float,
-    }.items():
-        parser.add_argument(f"--{field.replace('_', '-')}", type=kind, help="instead of the recipe's")
+    parser.add_argument("--epochs", type=int, help="this and the next four: instead of the recipe's")
+    for name in ("mask-weight", "head-learning-rate", "backbone-learning-rate"):
+        parser.add_argument(f"--{name}", type=float)
     parser.add_argument("--mask-reduction", choices=("sum", "mean"))
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS, help="of the table")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--work", type=Path, default=Path("paper-work"), help="checkpoints, to continue from")
     parser.add_argument("--output", type=Path, default=Path("paper-work/results"))
-    parser.add_argument("--panels", type=int, default=6, help="photographs in panels.png")
+    parser.add_argument("--panels", type=int, default=6, help="photographs in panels.png, evenly over the test split")
+    parser.add_argument("--images", nargs="+", help="their file names instead")
     return parser.parse_args()
 
 
@@ -91,7 +100,7 @@ def main() -> None:
     print_table(results)
     if options.panels and {WITHOUT, WITH} <= set(options.rows):
         networks = [trials.train(trial_of(row, 0, data, options), data).network for row in (WITHOUT, WITH)]
-        panels = [panel(index, data, networks) for index in chosen(len(data.test), options.panels)]
+        panels = [panel(index, data, networks) for index in chosen(data, options)]
         draw_panels(options.output / "panels.png", panels)
         facts = [{"action": each.title, "labels": each.labels, "focus": each.focus} for each in panels]
         (options.output / "panels.json").write_text(json.dumps(facts, indent=1) + "\n")
@@ -146,8 +155,8 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Give mean, smallest and largest of every figure over the seeds, row by row."""
     rows = []
     for row in ROWS:
-        trials = [each["test"] for each in results if each["row"] == row]
-        known = {name: [each[name] for each in trials if each[name] is not None] for name in FIGURES}
+        trials = [each["test"] | each["trust"] for each in results if each["row"] == row]
+        known = {name: [each[name] for each in trials if each.get(name) is not None] for name in FIGURES}
         spread = {
             name: {
                 "mean": round(statistics.mean(values), 4),
@@ -162,13 +171,14 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def print_table(results: Sequence[dict[str, Any]]) -> None:
-    """Print Table 1."""
+    """Print Table 1, a column for each of its rows, and what may be believed of each."""
+    rows = summary(results)
     table = Table(title="last epoch on the test split: mean over the seeds (smallest to largest)")
-    for column in ("row", "seeds", *FIGURES.values()):
-        table.add_column(column, justify="left" if column == "row" else "right")
-    for row in summary(results):
-        cells = [_cell(row.get(name)) for name in FIGURES]
-        table.add_row(row["row"], str(row["seeds"]), *cells)
+    table.add_column("")
+    for row in rows:
+        table.add_column(f"{row['row']}, {row['seeds']} seeds", justify="right")
+    for name, title in FIGURES.items():
+        table.add_row(title, *(_cell(row.get(name)) for row in rows))
     Console().print(table)
 
 
@@ -176,9 +186,12 @@ def _cell(spread: dict[str, float] | None) -> str:
     return "" if spread is None else f"{spread['mean']:.3f} ({spread['min']:.3f}-{spread['max']:.3f})"
 
 
-def chosen(images: int, count: int) -> list[int]:
-    """Choose photographs evenly over the test split, not by what the networks make of them."""
-    return [int(index) for index in np.linspace(0, images - 1, min(count, images))]
+def chosen(data: Data, options: argparse.Namespace) -> list[int]:
+    """Choose photographs by name, or evenly over the test split, never by what the networks make of them."""
+    if options.images:
+        names = [Path(sample.uri).name for sample in data.test]
+        return [names.index(name) for name in options.images if name in names]
+    return [int(index) for index in np.linspace(0, len(data.test) - 1, min(options.panels, len(data.test)))]
 
 
 @torch.inference_mode()

@@ -227,4 +227,5 @@ def _measure(network: LGANet, split: Features) -> Outputs:
     return Outputs(
         logits_NA=logits_NA, action_N=split.action_N, pam_NHW=pam_NHW, heatmap_NHW=heatmap_NHW,
         mask_NHW=split.mask_VNHW[0], has_boxes_N=np.ones(len(split.action_N), np.bool_),
+        index_N=np.arange(len(split.action_N)),
     )  # fmt: skip

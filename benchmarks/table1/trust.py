@@ -45,6 +45,8 @@ def trust(val: Outputs, test: Outputs) -> dict[str, Any]:
         val_probabilities_NA = fitted.probabilities(val.logits_NA)
         val_confidence_N = val_probabilities_NA.max(axis=1)
         val_wrong_N = val_probabilities_NA.argmax(axis=1) != val.action_N
+        if val_wrong_N.all() or not val_wrong_N.any():
+            return figures  # Nothing to learn doubt from.
         doubt = LogisticRegression().fit(_evidence(val_confidence_N, val), val_wrong_N)
         doubt_N = doubt.decision_function(_evidence(confidence_N, test))
         figures["auroc_with_focus"] = float(roc_auc_score(~right_N, doubt_N))

@@ -47,11 +47,11 @@ def test_a_trial_that_was_stopped_goes_on_to_the_same_figures(scenes, tmp_path, 
     whole = Trials(tmp_path / "whole", None).run(trial(scenes.classes), scenes)
     step, taken = Training.step, []
 
-    def stops_once(self, batch, number):
+    def stops_once(self, batch):
         taken.append(self.epoch)
         if taken == [0, 0, 1]:
             raise Interrupted
-        return step(self, batch, number)
+        return step(self, batch)
 
     monkeypatch.setattr(Training, "step", stops_once)
     trials = Trials(tmp_path / "stopped", None)
@@ -98,6 +98,7 @@ def test_trust_is_measured_on_photographs_that_fitted_nothing():
         heatmap_NHW=np.ones((200, 2, 2), np.float32),
         mask_NHW=np.ones((200, 2, 2), np.float32),
         has_boxes_N=np.ones(200, np.bool_),
+        index_N=np.arange(200),
     )
     wrong = right.logits_NA.copy()
     wrong[::10] = np.roll(wrong[::10], 1, axis=1) / 8  # a tenth is wrong, and says that it is not sure
