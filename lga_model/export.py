@@ -9,11 +9,12 @@ Shape suffixes: B = images, A = action classes, H W = pixels or cells, C = RGB.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import onnx
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from lga_model.activations import predicting_activation_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from lga_model.calibration import Calibration
@@ -57,13 +58,16 @@ class InferenceGraph(nn.Module):
         return probabilities_BA, prediction.heatmap_BHW.clamp(0, 1), pam_BHW
 
 
-def export_onnx(graph: InferenceGraph, path: Path) -> None:
+def export_onnx(graph: InferenceGraph, path: Path, precision: Literal["fp32", "fp16"] = "fp32") -> None:
     """Write ``graph`` as one self-contained ONNX file.
 
-    The same network gives the same bytes. The file's metadata hold ``classes`` (a JSON list), ``size_px``,
-    ``feature_h`` and ``feature_w``.
+    In ``fp16`` the weights and all layers up to the logits and the heatmap are half precision, for runtimes that take
+    the precision from the graph; inputs and outputs stay what they are. The same network gives the same bytes. The
+    file's metadata hold ``classes`` (a JSON list), ``size_px``, ``feature_h`` and ``feature_w``.
     """
     config = graph.network.config
+    if precision == "fp16":
+        graph = copy.deepcopy(graph).half()
     # Two images: of one, the exporter would conclude that there is always one.
     example = torch.zeros(
         2, config.image.size_px, config.image.size_px, 3, dtype=torch.uint8, device=graph.network.scale_C.device
@@ -93,6 +97,21 @@ def export_onnx(graph: InferenceGraph, path: Path) -> None:
     onnx.checker.check_model(model, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def layer_nodes(model: onnx.ModelProto) -> dict[str, str]:
+    """The convolutions of an exported graph: the layer's name in the network, and the name of its node.
+
+    A layer whose weights were computed on the way (the linear classifier as a 1x1 convolution) goes by its node's name.
+    """
+    weights = {node.name: node.input[1] for node in model.graph.node if node.op_type == "Conv"}
+    return {weight.removeprefix("network.").removesuffix(".weight") if "." in weight else node: node
+            for node, weight in weights.items()}  # fmt: skip
+
+
+def unquantised_layers(layers: Iterable[str]) -> tuple[str, ...]:
+    """The layers, of those of ``layer_nodes``, that give class activation maps and heatmap: never quantised."""
+    return tuple(layer for layer in layers if "." not in layer or layer == "localisation.last")
 
 
 def _forget_origin(graph: onnx.GraphProto) -> None:

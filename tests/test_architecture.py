@@ -34,6 +34,8 @@ ONLY_IN = {
     "tensorrt": {"workers.engines.tensorrt"},
     "onnxruntime": {"workers.engines.onnxruntime"},
     "openvino": {"workers.engines.openvino"},
+    "nncf": {"workers.engines.openvino"},
+    "tensorrt_rtx_bindings": {"workers.engines.tensorrt"},
     "pydantic_settings": {"workers.settings"},
     "prometheus_client": {
         "workers.metrics",

@@ -86,6 +86,8 @@ JOBS: dict[str, str] = {
     "prepare coco": "prepare.job:prepare_coco",
     "prepare folders": "prepare.job:prepare_folders",
     "prepare misleading": "prepare.job:prepare_misleading",
+    "prepare merge": "prepare.merging:merge_labels",
+    "review": "review.job:review",
     "train": "train.job:train",
     "evaluate": "evaluate.job:evaluate",
     "compile": "compile.job:compile_model",

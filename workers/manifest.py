@@ -6,6 +6,7 @@ import dataclasses
 import posixpath
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,22 @@ def load_manifest(uri: str) -> Manifest:
     return dataclasses.replace(manifest, annotations=annotations)
 
 
-def refuse_bad_rows(manifest: Manifest, uri: str) -> None:
+def manifest_kind(output: str) -> Literal["parquet", "jsonl"]:
+    """The manifest's format, from its name.
+
+    Raises:
+        SettingsError: If the name ends in neither.
+    """
+    if output.endswith(".parquet"):
+        return "parquet"
+    if output.endswith(".jsonl"):
+        return "jsonl"
+    raise SettingsError(f"{output}: the name of a manifest ends in .parquet or .jsonl")
+
+
+def refuse_bad_rows(
+    manifest: Manifest, uri: str, *, remedy: str = "Mend them, or leave them out: --skip-invalid"
+) -> None:
     """Stop at a manifest with rows that cannot be used.
 
     Raises:
@@ -55,7 +71,7 @@ def refuse_bad_rows(manifest: Manifest, uri: str) -> None:
         return
     shown = "; ".join(str(problem) for problem in bad[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    raise SettingsError(f"{uri} has {len(bad)} bad rows: {shown}{more}. Mend them, or leave them out: --skip-invalid")
+    raise SettingsError(f"{uri} has {len(bad)} bad rows: {shown}{more}. {remedy}")
 
 
 def whole_photograph(data: bytes, _: Annotation, size_px: int) -> NDArray[np.uint8]:

@@ -323,7 +323,7 @@ def test_a_stopped_job_continues(s3, ray_local, registry):
     assert {f"photos/{number:04d}.jpg": 1 for number in range(200)} == Counter(row["key"] for row in rows(output))
 
 
-def wait_until(condition, timeout_s: float = 120) -> None:
+def wait_until(condition, timeout_s: float = 200) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:

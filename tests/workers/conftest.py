@@ -20,8 +20,9 @@ from lga_model.checkpoint import ModelRecord, save_model
 from lga_model.config import FAST, ImageConfig, ModelConfig
 from lga_model.images import PREPROCESSING
 from lga_model.network import build_network
-from workers.compile.build import Source, build_engine, load_source, write_record
+from workers.compile.build import Source, assemble_engine, load_source, write_record
 from workers.engines import EngineRecord, Parity
+from workers.engines.ingredients import Ingredients
 from workers.registry import Version
 from workers.tags import ShardName, TagForm, tag_schema, write_shard
 
@@ -108,28 +109,34 @@ def tiny_source(tmp_path_factory) -> Source:
 
 
 @pytest.fixture(scope="session")
-def onnxruntime_engine(tmp_path_factory, tiny_source) -> Path:
-    """A folder with a good engine of that model on onnxruntime. Not to be changed."""
-    return proven_engine(tiny_source, "onnxruntime", tmp_path_factory.mktemp("engine"))
+def tiny_ingredients(tiny_source) -> Ingredients:
+    """What engines of that model are built from in fp32, exported once; ``varied`` gives others."""
+    return tiny_source.ingredients("fp32")
 
 
 @pytest.fixture(scope="session")
-def openvino_engine(tmp_path_factory, tiny_source) -> Path:
+def onnxruntime_engine(tmp_path_factory, tiny_source, tiny_ingredients) -> Path:
+    """A folder with a good engine of that model on onnxruntime. Not to be changed."""
+    return proven_engine(tiny_source, "onnxruntime", tiny_ingredients, tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture(scope="session")
+def openvino_engine(tmp_path_factory, tiny_source, tiny_ingredients) -> Path:
     """A folder with a good engine of that model on OpenVINO. Not to be changed."""
     pytest.importorskip("openvino", reason="needs the extra [openvino]")
-    return proven_engine(tiny_source, "openvino", tmp_path_factory.mktemp("engine"))
+    return proven_engine(tiny_source, "openvino", tiny_ingredients, tmp_path_factory.mktemp("engine"))
 
 
 @pytest.fixture
-def torch_engine(tmp_path, tiny_source) -> Path:
+def torch_engine(tmp_path, tiny_source, tiny_ingredients) -> Path:
     """A folder with a good engine of that model on PyTorch, made in a moment; change it at will."""
     folder = tmp_path / "torch-engine"
     folder.mkdir()
-    return proven_engine(tiny_source, "torch", folder)
+    return proven_engine(tiny_source, "torch", tiny_ingredients, folder)
 
 
-def proven_engine(source: Source, target: str, folder: Path) -> Path:
-    record: EngineRecord = build_engine(source, target, "fp32", folder)
+def proven_engine(source: Source, target: str, ingredients: Ingredients, folder: Path) -> Path:
+    record: EngineRecord = assemble_engine(source, target, ingredients, folder)
     write_record(record.model_copy(update={"parity": PROVEN}), folder)
     return folder
 

@@ -12,11 +12,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lga_model.activations import focus
 from lga_model.export import InferenceGraph
+from lga_model.metrics import MeanAveragePrecision
 from workers.engines import Engine, EngineOutput, Parity
 from workers.engines.torch import run_graph
 from workers.errors import Refused
+from workers.manifest import Batch
 from workers.settings import CompileSettings
+from workers.settings.shared import EnginePrecision
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -25,29 +29,51 @@ _TINY = float(np.finfo(np.float32).tiny)
 class Limits:
     """How far an engine may be from its model."""
 
+    min_top1_agreement: float
     max_probability_difference: float
     max_heatmap_difference: float
     max_pam_difference: float
-    min_top1_agreement: float
+    max_map_difference: float
+    max_focus_difference: float
 
     @classmethod
-    def of(cls, settings: CompileSettings) -> Self:
-        """The limits that the settings ask for."""
-        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
+    def of(cls, settings: CompileSettings, precision: EnginePrecision) -> Self:
+        """The limits that the settings ask for; those that they leave open are the precision's own."""
+        asked = {field.name: getattr(settings, field.name) for field in fields(cls)}
+        usual = dict(zip(asked, _LIMITS[precision], strict=True))
+        return cls(**{name: usual[name] if value is None else value for name, value in asked.items()})
 
 
-def measure_parity(engine: Engine, graph: InferenceGraph, batches: Iterable[NDArray[np.uint8]]) -> Parity:
+_LIMITS: dict[EnginePrecision, tuple[float, ...]] = {
+    "fp32": (1.0, 1e-3, 1e-2, 1e-2, 1e-3, 1e-3),
+    "fp16": (0.99, 0.02, 0.05, 0.05, 2e-3, 0.01),
+    "bf16": (0.98, 0.1, 0.15, 0.15, 5e-3, 0.02),
+    # One photograph may be far off where the labels, their ranking and the focus as a whole are not.
+    "int8": (0.95, 0.3, 0.3, 0.5, 5e-3, 0.03),
+}
+"""In the order of the fields of ``Limits``."""
+
+
+def measure_parity(engine: Engine, graph: InferenceGraph, batches: Iterable[Batch]) -> Parity:
     """Run both over the same photographs and compare everything that they say.
 
-    A PAM belongs to a label, so those of images with different labels are not compared: that the labels differ is
-    counted itself.
+    A PAM belongs to a label, so PAM and focus of images with different labels are not compared: that the labels differ
+    is counted itself.
+
+    Args:
+        engine: What is to be proven.
+        graph: What it has to compute.
+        batches: Photographs as ``read_batches`` gives them. Those of actions that the model does not know count
+            everywhere but in the mean average precision.
 
     Raises:
         Refused: If either gives a number that is not finite, or there was no photograph.
     """
     images = agreeing = 0
     probability = heatmap = pam = 0.0
-    for images_BHWC in batches:
+    focus_sum, focus_images = 0.0, 0
+    our_precision, their_precision = MeanAveragePrecision(), MeanAveragePrecision()
+    for rows, images_BHWC in batches:
         ours, theirs = engine.infer(images_BHWC), run_graph(graph, images_BHWC)
         # Before anything is compared: NaN is never above a limit.
         _refuse_strange_numbers(ours, f"engine {engine.record.folder}")
@@ -58,8 +84,16 @@ def measure_parity(engine: Engine, graph: InferenceGraph, batches: Iterable[NDAr
         probability = max(probability, _largest(ours.probabilities_BA, theirs.probabilities_BA))
         if ours.heatmap_BHW is not None and theirs.heatmap_BHW is not None:
             heatmap = max(heatmap, _largest(ours.heatmap_BHW, theirs.heatmap_BHW))
+            differences_B = np.abs(_focus(ours, same_B) - _focus(theirs, same_B))
+            focus_sum += float(np.nansum(differences_B))
+            focus_images += int(np.count_nonzero(~np.isnan(differences_B)))
         scale_B11 = np.abs(theirs.pam_BHW).max(axis=(1, 2), keepdims=True).clip(min=_TINY)
         pam = max(pam, _largest((ours.pam_BHW / scale_B11)[same_B], (theirs.pam_BHW / scale_B11)[same_B]))
+        classes = graph.network.config.classes
+        known = [index for index, row in enumerate(rows) if row.action in classes]
+        action_B = np.array([classes.index(rows[index].action) for index in known], np.int64)
+        our_precision.update(ours.probabilities_BA[known], action_B)
+        their_precision.update(theirs.probabilities_BA[known], action_B)
     if not images:
         raise Refused("the engine cannot be proven: there is no photograph to compare on")
     return Parity(
@@ -68,6 +102,9 @@ def measure_parity(engine: Engine, graph: InferenceGraph, batches: Iterable[NDAr
         max_probability_difference=probability,
         max_heatmap_difference=heatmap if engine.record.has_heatmap else None,
         max_pam_difference=pam,
+        mean_average_precision=_known(our_precision),
+        model_mean_average_precision=_known(their_precision),
+        focus_difference=focus_sum / focus_images if focus_images else None,
         device=engine.device,
     )
 
@@ -77,14 +114,31 @@ def violations(parity: Parity, limits: Limits) -> list[str]:
     found = []
     if parity.top1_agreement < limits.min_top1_agreement:
         found.append(f"top-1 agreement {parity.top1_agreement:.4f} is below {limits.min_top1_agreement:g}")
-    for name, difference, limit in (
-        ("probability", parity.max_probability_difference, limits.max_probability_difference),
-        ("heatmap", parity.max_heatmap_difference or 0.0, limits.max_heatmap_difference),
-        ("PAM", parity.max_pam_difference, limits.max_pam_difference),
-    ):
-        if difference > limit:
-            found.append(f"largest {name} difference {difference:.3g} is above {limit:g}")
+    for name, difference, limit in compared(parity, limits):
+        if difference is not None and difference > limit:
+            found.append(f"{name} {difference:.3g} is above {limit:g}")
     return found
+
+
+def compared(parity: Parity, limits: Limits) -> list[tuple[str, float | None, float]]:
+    """Each difference by name, None where there was nothing to compare, and what is allowed."""
+    return [
+        ("largest probability difference", parity.max_probability_difference, limits.max_probability_difference),
+        ("largest heatmap difference", parity.max_heatmap_difference, limits.max_heatmap_difference),
+        ("largest PAM difference", parity.max_pam_difference, limits.max_pam_difference),
+        ("mAP difference", parity.map_difference, limits.max_map_difference),
+        ("mean focus difference", parity.focus_difference, limits.max_focus_difference),
+    ]
+
+
+def _focus(output: EngineOutput, of_B: NDArray[np.bool_]) -> NDArray[np.float32]:
+    assert output.heatmap_BHW is not None  # noqa: S101 - asked by the caller
+    return focus(output.pam_BHW[of_B], output.heatmap_BHW[of_B])
+
+
+def _known(metric: MeanAveragePrecision) -> float | None:
+    value = metric.compute().mean_average_precision
+    return None if np.isnan(value) else float(value)
 
 
 def _refuse_strange_numbers(output: EngineOutput, whose: str) -> None:

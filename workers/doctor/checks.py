@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import platform
 import uuid
 from dataclasses import dataclass
 
+from workers.engines import FASTEST_FIRST, backend
+from workers.engines.gpu import present_gpu
 from workers.errors import ConditionFailed, WorkerError
 from workers.runtime import ray_session
+from workers.settings.shared import Target
 from workers.storage import open_store
 
 PACKAGES = ("torch", "torchvision", "timm", "ray", "onnxruntime", "onnx", "pyarrow", "boto3", "simplejpeg")
-ENGINE_PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "torch": "torch"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +68,20 @@ def _six_times_seven() -> int:
 
 
 def check_engines(wanted: str | None) -> list[Finding]:
-    """Each engine target's runtime; the one that was asked for is needed."""
-    findings = []
-    for target, package in ENGINE_PACKAGES.items():
-        there = importlib.util.find_spec(package) is not None
-        detail = importlib.metadata.version(package) if there else f"the package {package} is not installed"
-        findings.append(Finding(part=f"engine {target}", works=there or None, detail=detail, needed=wanted == target))
-    return findings
+    """Each engine target's runtime, asked itself; the one that was asked for is needed."""
+    return [_check_engine(target, needed=wanted == target) for target in FASTEST_FIRST]
+
+
+def _check_engine(target: Target, *, needed: bool) -> Finding:
+    part = f"engine {target}"
+    try:
+        runtime = backend(target)
+        detail = f"{runtime.version()}, computes in {', '.join(runtime.precisions())}"
+    except ImportError as error:
+        return Finding(part=part, works=None, detail=f"not installed ({error})", needed=needed)
+    if target.startswith("tensorrt") and present_gpu() is None:
+        return Finding(part=part, works=None, detail=f"{detail}; no GPU here to run on", needed=needed)
+    return Finding(part=part, works=True, detail=detail, needed=needed)
 
 
 def check_store(uri: str) -> Finding:

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lga_model.images import PREPROCESSING
+from workers.engines.golden import check_golden, golden_images
+from workers.engines.gpu import gpu_misfit, present_gpu
 from workers.engines.output import EngineOutput
 from workers.engines.record import (
     ENGINE_FILE,
@@ -48,13 +50,14 @@ __all__ = [
     "TensorSpec",
     "backend",
     "best_engine",
+    "fastest_target",
     "open_engine",
     "unfit",
 ]
 
-FASTEST_FIRST: tuple[Target, ...] = ("openvino", "onnxruntime", "torch")
+FASTEST_FIRST: tuple[Target, ...] = ("tensorrt", "tensorrt-rtx", "openvino", "onnxruntime", "torch")
 """Targets in the order in which ``best`` prefers them."""
-LIGHTEST_FIRST: tuple[EnginePrecision, ...] = ("bf16", "fp32")
+LIGHTEST_FIRST: tuple[EnginePrecision, ...] = ("int8", "fp16", "bf16", "fp32")
 """Precisions in the order in which ``best`` prefers them within a target."""
 
 
@@ -85,7 +88,8 @@ def open_engine(folder: Path, threads: int | None = None) -> Engine:
     """Open the engine in a folder that holds ``engine.bin`` and ``engine.json``.
 
     The bytes are read once, their digest is compared with the record, and those same bytes go to the runtime: what
-    was checked is what runs.
+    was checked is what runs. Then the golden batch of the record is replayed: what the engine said when it was proven,
+    it has to say here.
 
     Args:
         folder: As ``Registry.fetch_engine`` returns it.
@@ -104,6 +108,12 @@ def open_engine(folder: Path, threads: int | None = None) -> Engine:
     if reason := unfit(record):
         raise EngineError(f"cannot open engine {record.folder}: {reason}; rebuild with: {record.rebuild}")
     engine: Engine = backend(record.target).open(record, data, threads)
+    if record.golden is not None:
+        try:
+            check_golden(record, engine.infer(golden_images(record.size_px)))
+        except EngineError:
+            engine.close()
+            raise
     return engine
 
 
@@ -125,7 +135,7 @@ def best_engine(records: Sequence[EngineRecord], wanted: str = "best") -> Engine
         if reason is None:
             return record
         reasons.append(f"{record.folder}: {reason}")
-    target = next(filter(_is_installed, FASTEST_FIRST)) if wanted == "best" else wanted
+    target = fastest_target() if wanted == "best" else wanted
     there_is = "; ".join(reasons) or ", ".join(record.folder for record in records) or "no engine at all"
     model = f"{records[0].model}:{records[0].version}" if records else "MODEL"
     raise SettingsError(
@@ -138,22 +148,23 @@ def unfit(record: EngineRecord) -> str | None:
     """Why this machine cannot run an engine, or None when it can."""
     try:
         runtime = backend(record.target)
+        here = runtime.version()
     except ImportError as error:
         return f"{record.target} is not installed here ({error})"
     if record.preprocessing != PREPROCESSING:
         return f"made for photographs prepared as {record.preprocessing!r}, and this release does {PREPROCESSING!r}"
-    here = runtime.version()
     if here != record.backend_version:
         return f"made for {record.target} {record.backend_version}, and this is {here}"
     if record.precision not in (able := runtime.precisions()):
         return f"{record.target} computes in {', '.join(able)} on this machine, and not in {record.precision}"
-    return None
+    return None if record.gpu is None else gpu_misfit(record.gpu)
 
 
 def backend(target: Target) -> ModuleType:
     """The module of a target.
 
-    Each has ``version()``, ``precisions()``, which asks this machine, and ``open(record, data, threads)``.
+    Each has ``version()``, ``precisions()``, which asks this machine, ``build(ingredients)``, which gives a ``Built``,
+    and ``open(record, data, threads)``.
 
     Raises:
         ImportError: If the runtime is not installed.
@@ -161,12 +172,17 @@ def backend(target: Target) -> ModuleType:
     return importlib.import_module(f"workers.engines.{target.replace('-', '_')}")
 
 
-def _is_installed(target: Target) -> bool:
+def fastest_target() -> Target:
+    """The fastest target whose runtime works on this machine."""
+    return next(target for target in FASTEST_FIRST if _works(target))
+
+
+def _works(target: Target) -> bool:
     try:
-        backend(target)
+        backend(target).version()
     except ImportError:
         return False
-    return True
+    return not target.startswith("tensorrt") or present_gpu() is not None
 
 
 def _read(path: Path) -> bytes:

@@ -45,11 +45,14 @@ class TensorSpec(_Record):
 
 
 class Gpu(_Record):
-    """The GPU that an engine is bound to."""
+    """The GPUs that an engine is bound to."""
 
-    name: str
-    compute_capability: str
+    name: str | None
+    """Model of the GPU; None when any with one of the capabilities will do."""
+    compute_capabilities: tuple[str, ...]
     """For example ``9.0``."""
+    and_newer: bool = False
+    """Whether GPUs with a higher capability will do as well."""
 
 
 class Parity(_Record):
@@ -66,6 +69,19 @@ class Parity(_Record):
     """Over all images and cells, as a share of the largest absolute value in the image's own map."""
     device: Literal["cpu", "cuda"]
     """What the engine ran on."""
+    mean_average_precision: float | None = None
+    """Of the engine over the same images; None when none of them is of a class of the model."""
+    model_mean_average_precision: float | None = None
+    """Of the model."""
+    focus_difference: float | None = None
+    """Mean over the images with the same label; None without a heatmap."""
+
+    @property
+    def map_difference(self) -> float | None:
+        """How far the two mean average precisions are apart."""
+        if self.mean_average_precision is None or self.model_mean_average_precision is None:
+            return None
+        return abs(self.mean_average_precision - self.model_mean_average_precision)
 
 
 class EngineRecord(_Record):
@@ -95,6 +111,10 @@ class EngineRecord(_Record):
     preprocessing: str
     """Name of the preprocessing that the images must have gone through."""
     calibration: Calibration
+    spared: tuple[str, ...] = ()
+    """Layers that stayed in fp32 because the proof asked for it, by their names in the network."""
+    golden: str | None = None
+    """What the engine said about the golden batch when it was proven; see ``workers.engines.golden``."""
     parity: Parity | None = None
     """The proof; None only while the engine is being made. The registry takes none without."""
 

@@ -21,6 +21,7 @@ from lga_model.export import InferenceGraph
 from lga_model.images import PREPROCESSING
 from lga_model.network import build_network
 from workers.engines import Engine, EngineError, EngineOutput, EngineRecord
+from workers.engines.ingredients import Built, Ingredients
 from workers.engines.signature import as_output, check_images, check_signature, signature
 from workers.errors import SettingsError
 from workers.settings.shared import EnginePrecision
@@ -34,6 +35,11 @@ def version() -> str:
 def precisions() -> tuple[EnginePrecision, ...]:
     """What it computes in: fp32 on every machine."""
     return ("fp32",)
+
+
+def build(ingredients: Ingredients) -> Built:
+    """The weights are the engine."""
+    return Built(ingredients.weights)
 
 
 def open(record: EngineRecord, data: bytes, threads: int | None) -> TorchEngine:  # noqa: A001 - engines.open

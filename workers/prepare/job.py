@@ -13,7 +13,8 @@ from lga_model.datasets.mpii import read_mpii
 from lga_model.datasets.raw import DatasetError, RawDataset
 from lga_model.datasets.stanford40 import read_stanford40
 from workers.errors import SettingsError, StorageError
-from workers.prepare.write import manifest_kind, write_dataset
+from workers.manifest import manifest_kind
+from workers.prepare.write import write_dataset
 from workers.settings import (
     PrepareCocoSettings,
     PrepareFoldersSettings,

@@ -5,31 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Literal
 
 from rich.table import Table
 
 from lga_model.annotations import SPLITS, Manifest, read_manifest, write_manifest
 from lga_model.datasets.raw import RawDataset
 from workers.console import result_console
-from workers.errors import SettingsError
 from workers.logs import get_log
+from workers.manifest import manifest_kind
 from workers.storage import FolderStore, open_store, split_uri
 
 _NAMED = 3
-
-
-def manifest_kind(output: str) -> Literal["parquet", "jsonl"]:
-    """The manifest's format, from its name.
-
-    Raises:
-        SettingsError: If the name ends in neither.
-    """
-    if output.endswith(".parquet"):
-        return "parquet"
-    if output.endswith(".jsonl"):
-        return "jsonl"
-    raise SettingsError(f"--output {output}: the name of a manifest ends in .parquet or .jsonl")
 
 
 def write_dataset(dataset: RawDataset, root: Path, output: str) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,8 @@ from workers.logs import get_log
 from workers.registry.aliases import Alias, promoted, rolled_back
 from workers.registry.cache import cached_folder, default_cache
 from workers.registry.garbage import Candidate, Garbage, find_garbage
+from workers.registry.lease import held_lease
+from workers.settings.shared import EnginePrecision, Target
 from workers.storage import ObjectInfo, open_store
 
 WEIGHTS_FILE = "model.safetensors"
@@ -240,6 +243,14 @@ class Registry:
         store.put(_engine_key(record, ENGINE_RECORD_FILE), record.to_json())
         get_log().info("registry.engine_added", model=str(version), engine=record.folder, engine_bytes=len(data))
         return True
+
+    def building(self, version: Version, target: Target, precision: EnginePrecision) -> AbstractContextManager[None]:
+        """Hold the right to build one kind of engine of a version; wait while another process builds it.
+
+        Raises:
+            StorageError: If the registry cannot be written.
+        """
+        return held_lease(open_store(version.uri), f"building/{target}-{precision}")
 
     def fetch_engine(self, version: Version, record: EngineRecord, cache: Path | None = None) -> Path:
         """An engine as a local folder, for ``open_engine``. Not to be changed: others use it too.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +11,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from workers.engines import EngineRecord, best_engine
-from workers.errors import WorkerError
+from workers.engines import EngineRecord, best_engine, fastest_target
+from workers.errors import SettingsError, WorkerError
 from workers.registry import Registry, Version
 from workers.runtime import cluster_gpus
 
@@ -33,6 +35,35 @@ def find_candidates(registry: str, reference: str) -> Candidates:
     found = Registry(registry)
     version = found.resolve(reference)
     return Candidates(version=version, engines=found.engines(version))
+
+
+def compile_missing(registry: str, candidates: Candidates, wanted: str) -> Candidates:
+    """Compile on a worker when nothing fits there, by the command that a person would be told to type.
+
+    It runs in a process of its own: whatever builders take, memory of the GPU not least, is given back.
+
+    Raises:
+        SettingsError: If the command fails; what it printed is in the message.
+    """
+    builder: Any = ray.remote(_compile_if_missing)
+    builder = builder.options(num_cpus=1, num_gpus=1 if cluster_gpus() else 0)
+    problem: str | None = ray.get(builder.remote(registry, candidates, wanted))
+    if problem:
+        raise SettingsError(f"no engine of {candidates.version} fits, and none could be compiled: {problem}")
+    return find_candidates(registry, str(candidates.version))
+
+
+def _compile_if_missing(registry: str, candidates: Candidates, wanted: str) -> str | None:
+    """Runs on the worker. What went wrong, None when an engine fits or was made."""
+    try:
+        best_engine(candidates.engines, wanted)
+    except SettingsError:
+        target = fastest_target() if wanted == "best" else wanted
+        command = [sys.executable, "-m", "workers", "compile", "--registry", registry]
+        command += ["--model", str(candidates.version), "--target", target]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+        return None if done.returncode == 0 else done.stderr.strip()[-2000:] or f"exit code {done.returncode}"
+    return None
 
 
 def choose_engine(candidates: Candidates, wanted: str) -> EngineRecord:

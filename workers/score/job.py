@@ -11,7 +11,7 @@ from workers.registry import Registry
 from workers.runs.record import RunRecord
 from workers.runs.summary import print_summary
 from workers.runtime import ray_session
-from workers.score.engine import choose_engine, find_candidates
+from workers.score.engine import choose_engine, compile_missing, find_candidates
 from workers.score.estimate import print_estimate
 from workers.score.failures import check_failures
 from workers.score.inventory import Selection, list_objects, open_source
@@ -38,6 +38,8 @@ def _score(settings: ScoreSettings, metrics: ScoreMetrics) -> int:
     candidates = find_candidates(settings.registry, settings.model)
     metrics.show_model_created(Registry(settings.registry).created(candidates.version))
     with ray_session(settings.ray_address):
+        if settings.compile_if_missing and not settings.dry_run:
+            candidates = compile_missing(settings.registry, candidates, settings.engine)
         engine = choose_engine(candidates, settings.engine)
         threads = cluster_resources(settings.engines).threads
         if settings.dry_run:

@@ -25,12 +25,14 @@ from workers.settings.models import (
 from workers.settings.prepare import (
     PrepareCocoSettings,
     PrepareFoldersSettings,
+    PrepareMergeSettings,
     PrepareMisleadingSettings,
     PrepareMpiiSettings,
     PrepareStanford40Settings,
 )
 from workers.settings.reading import known_settings, read_settings, settings_of_environment
 from workers.settings.report import ReportSettings
+from workers.settings.review import ReviewSettings
 from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shadow import ShadowSettings
@@ -55,10 +57,12 @@ __all__ = [
     "ModelsShowSettings",
     "PrepareCocoSettings",
     "PrepareFoldersSettings",
+    "PrepareMergeSettings",
     "PrepareMisleadingSettings",
     "PrepareMpiiSettings",
     "PrepareStanford40Settings",
     "ReportSettings",
+    "ReviewSettings",
     "RunsListSettings",
     "RunsQuarantineSettings",
     "RunsRetrySettings",

@@ -17,11 +17,13 @@ from workers.settings.models import (
 from workers.settings.prepare import (
     PrepareCocoSettings,
     PrepareFoldersSettings,
+    PrepareMergeSettings,
     PrepareMisleadingSettings,
     PrepareMpiiSettings,
     PrepareStanford40Settings,
 )
 from workers.settings.report import ReportSettings
+from workers.settings.review import ReviewSettings
 from workers.settings.runs import RunsListSettings, RunsQuarantineSettings, RunsRetrySettings, RunsShowSettings
 from workers.settings.score import ScoreSettings
 from workers.settings.shadow import ShadowSettings
@@ -37,6 +39,8 @@ COMMANDS: dict[str, type[CommandSettings]] = {
     "prepare coco": PrepareCocoSettings,
     "prepare folders": PrepareFoldersSettings,
     "prepare misleading": PrepareMisleadingSettings,
+    "prepare merge": PrepareMergeSettings,
+    "review": ReviewSettings,
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
     "compile": CompileSettings,

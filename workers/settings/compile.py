@@ -6,7 +6,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from workers.settings.shared import Count, EnginePrecision, MetricsSettings, ModelSettings, Share, Target
+from workers.settings.shared import (
+    Count,
+    EnginePrecision,
+    HardwareCompatibility,
+    MetricsSettings,
+    ModelSettings,
+    Share,
+    Target,
+)
+
+Limit = Annotated[float, Field(gt=0)] | None
 
 
 class CompileSettings(ModelSettings, MetricsSettings):
@@ -19,12 +29,28 @@ class CompileSettings(ModelSettings, MetricsSettings):
     manifest: str | None = None
     """Manifest whose validation images prove the engine; without it the one that the model was trained on."""
     parity_images: Count = 64
-    """Number of images for the parity check."""
-    max_probability_difference: Annotated[float, Field(gt=0)] = 1e-3
+    """Number of validation images for the parity check."""
+    calibration_images: Count = 128
+    """Number of training images that show int8 the ranges of the activations."""
+    build_only: bool = False
+    """Only tell whether the engine can be built: it is neither proven nor published. For GPUs that are not here."""
+    capabilities: tuple[str, ...] = ()
+    """Compute capabilities (8.6) to build tensorrt-rtx for; without them that of this machine's GPU."""
+    engine_batch: Count = 32
+    """Images in the batch that a TensorRT engine is tuned for; a second profile serves smaller ones."""
+    workspace_mib: Count = 4096
+    """Most memory that TensorRT may use for one layer's scratch."""
+    hardware_compatibility: HardwareCompatibility = "none"
+    """GPUs that a tensorrt engine runs on: the same model, its capability, or Ampere and newer."""
+    min_top1_agreement: Share | None = None
+    """Least share of images with the same label. Limits that are not set are those of the precision, as printed."""
+    max_probability_difference: Limit = None
     """Largest allowed difference of one probability."""
-    max_heatmap_difference: Annotated[float, Field(gt=0)] = 1e-2
+    max_heatmap_difference: Limit = None
     """Largest allowed difference of one heatmap cell."""
-    max_pam_difference: Annotated[float, Field(gt=0)] = 1e-2
+    max_pam_difference: Limit = None
     """Largest allowed difference of one cell of the PAM, as a share of the map's largest value."""
-    min_top1_agreement: Share = 1.0
-    """Least share of images with the same label."""
+    max_map_difference: Limit = None
+    """Largest allowed difference of the mean average precision."""
+    max_focus_difference: Limit = None
+    """Largest allowed mean difference of the focus."""

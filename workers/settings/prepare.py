@@ -82,6 +82,17 @@ class PrepareFoldersSettings(CommandSettings):
     """Decides which images are set aside."""
 
 
+class PrepareMergeSettings(CommandSettings):
+    """Put corrected labels into a manifest and write it as a new one; conflicts and duplicates are named."""
+
+    manifest: str
+    """Manifest (URI or path) to start from; it is not changed."""
+    labels: str
+    """Manifest (URI or path) with the corrected labels, as `lga review` wrote it and a person mended it."""
+    output: str
+    """Manifest to write, ending in .parquet or .jsonl."""
+
+
 class PrepareMisleadingSettings(CommandSettings):
     """Render small scenes in which the pose is the action and the surroundings mislead in the test split."""
 

@@ -21,6 +21,8 @@ class ScoreSettings(ClusterSettings, ModelSettings):
     starts."""
     engine: Literal["best"] | Target = "best"
     """Engine of the version to use; `best` takes the fastest that fits this machine."""
+    compile_if_missing: bool = False
+    """When no engine fits, compile one where it will run (`lga compile`); one machine builds, the others wait."""
     inventory: str | None = None
     """List of the objects, instead of asking the store: manifest.json of S3 Inventory, or a file of keys (.parquet,
     .csv, .txt; .gz)."""

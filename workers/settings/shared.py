@@ -16,10 +16,12 @@ from pydantic_settings import (
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Target = Literal["openvino", "onnxruntime", "torch"]
+Target = Literal["tensorrt", "tensorrt-rtx", "openvino", "onnxruntime", "torch"]
 """Runtimes that a model can be compiled for."""
-EnginePrecision = Literal["fp32", "bf16"]
+EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
 """Arithmetic of an engine."""
+HardwareCompatibility = Literal["none", "same_compute_capability", "ampere_plus"]
+"""GPUs that a TensorRT engine runs on: the very model it was built on, its compute capability, or 8.0 and newer."""
 
 REASONS = (
     "missing", "denied", "throttled", "truncated", "not_an_image", "unsupported", "too_large", "decode_error",

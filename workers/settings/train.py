@@ -105,6 +105,8 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Focus in the true boxes may fall by this much."""
     gate_calibration_rise: Share = 0.05
     """The calibration error may grow by this much."""
+    mlflow_tracking_uri: str | None = Field(default=None, validation_alias="mlflow_tracking_uri")
+    """Log the finished run to this MLflow server as well (MLFLOW_TRACKING_URI); needs the extra [mlflow]."""
     seed: int = 0
     """Decides initial weights, order and augmentation."""
     cache_mb: Annotated[int, Field(ge=0)] = 1024

@@ -24,6 +24,7 @@ from workers.train.rivals import hold_against_production
 from workers.train.runs import Publication, open_run, read_publication, write_publication
 from workers.train.shelf import Shelf
 from workers.train.summary import print_decision, print_summary
+from workers.train.tracking import check_tracking, track
 
 
 def train(settings: TrainSettings) -> int:
@@ -40,6 +41,7 @@ def train(settings: TrainSettings) -> int:
 
 
 def _train(settings: TrainSettings, metrics: TrainMetrics) -> int:
+    check_tracking(settings.mlflow_tracking_uri)
     prepared = prepare(settings)
     run = settings.run or new_run_name(settings.name)
     store = open_store(settings.output).under(run)
@@ -77,6 +79,8 @@ def _train(settings: TrainSettings, metrics: TrainMetrics) -> int:
     with tempfile.TemporaryDirectory(prefix="lga-bundle-") as folder:
         summary = write_bundle(best, Path(folder), prepared.plan, lineage)
         version = publish_once(Path(folder), lineage["checkpoint"], settings)
+        facts = {"settings": lineage["settings"], "history": best.history, "version": version}
+        track(settings.mlflow_tracking_uri, settings.name, run, Path(folder), facts)
     write_publication(store, Publication(version=str(version), epochs=epochs))
     metrics.last_run.set("map", summary.scores.map)
     metrics.last_run.set("images_per_second", summary.images_per_s)

@@ -128,7 +128,10 @@ class Shelf:
 
     def _files(self, name: str = "") -> list[re.Match[str]]:
         def listed() -> list[re.Match[str]]:
-            found = (_KEY.fullmatch(entry.key) for entry in self._store.list(f"checkpoints/{name}"))
+            try:
+                found = [_KEY.fullmatch(entry.key) for entry in self._store.list(f"checkpoints/{name}")]
+            except ObjectMissing:  # A run's folder that nobody made yet.
+                return []
             return [match for match in found if match]
 
         return patiently(listed, self._patience_s)

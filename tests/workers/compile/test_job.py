@@ -12,9 +12,9 @@ import onnx
 import pytest
 
 from workers.__main__ import main
-from workers.compile import build
-from workers.compile.job import _photographs
-from workers.engines import EngineRecord, open_engine
+from workers.compile.photographs import spread
+from workers.engines import EngineRecord, ingredients, open_engine
+from workers.manifest import load_manifest
 from workers.registry import Registry
 from workers.storage import open_store
 
@@ -87,10 +87,10 @@ def test_an_engine_that_differs_is_refused(registry, capsys, monkeypatch):
     """
     An exporter that loses a little of the weights gets exit code 4, the numbers, and nothing in the registry.
     """
-    export = build.export_onnx
+    export = ingredients.export_onnx
 
-    def export_badly(graph, path: Path) -> None:
-        export(graph, path)
+    def export_badly(graph, path: Path, precision: str) -> None:
+        export(graph, path, precision)
         model = onnx.load(path)
         largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
         weights = np.frombuffer(largest.raw_data, np.float32)
@@ -98,7 +98,7 @@ def test_an_engine_that_differs_is_refused(registry, capsys, monkeypatch):
         largest.raw_data = (weights + noise).astype(np.float32).tobytes()
         onnx.save(model, path)
 
-    monkeypatch.setattr(build, "export_onnx", export_badly)
+    monkeypatch.setattr(ingredients, "export_onnx", export_badly)
     code = compile_pose(registry, target="onnxruntime")
     told = capsys.readouterr()
 
@@ -169,7 +169,9 @@ def test_the_photographs_are_spread_over_the_split(registry, photo_manifest):
     (record,) = engines(registry)
 
     assert 3 == record.parity.images
-    assert ["climbing", "cooking", "running"] == [row.action for row in _photographs(str(photo_manifest), 3)]
+    assert ["climbing", "cooking", "running"] == [
+        row.action for row in spread(load_manifest(str(photo_manifest)).split("val"), 3)
+    ]
 
 
 def test_a_model_for_other_photographs_is_refused(tmp_path, make_bundle, capsys):

@@ -39,9 +39,22 @@ def test_the_wanted_engine_is_needed():
     """
     Asking for a target makes its runtime count.
     """
-    assert [("engine onnxruntime", True), ("engine torch", False)] == [
-        (finding.part, finding.needed) for finding in check_engines("onnxruntime")
-    ]
+    findings = {finding.part: finding for finding in check_engines("onnxruntime")}
+
+    assert ["engine onnxruntime"] == [part for part, finding in findings.items() if finding.needed]
+    assert findings["engine onnxruntime"].works
+    assert "computes in fp32, int8" in findings["engine onnxruntime"].detail
+
+
+def test_a_runtime_without_its_gpu_does_not_work(monkeypatch):
+    """
+    TensorRT is no use on a machine without a GPU, installed or not; asked for, it makes the machine ill.
+    """
+    monkeypatch.setattr("workers.doctor.checks.present_gpu", lambda: None)
+    findings = {finding.part: finding for finding in check_engines("tensorrt")}
+
+    assert (None, True) == (findings["engine tensorrt"].works, findings["engine tensorrt"].needed)
+    assert (None, False) == (findings["engine tensorrt-rtx"].works, findings["engine tensorrt-rtx"].needed)
 
 
 def test_the_command_exits_with_one_when_the_store_fails(ray_local, capsys):

@@ -12,6 +12,7 @@ import torch
 
 from workers.compile.build import build_engine, load_source
 from workers.engines import EngineError, EngineRecord, best_engine, open_engine, unfit
+from workers.engines.golden import golden_images, written
 from workers.engines.torch import run_graph
 from workers.errors import SettingsError
 from workers.registry import Version
@@ -180,6 +181,24 @@ def test_an_engine_for_another_machine_is_refused(engine_folder, tmp_path, chang
     """
     with pytest.raises(EngineError, match=f"{message}.*rebuild with: lga compile"):
         open_engine(rewritten(engine_folder, tmp_path / "copy", **changes))
+
+
+def test_the_golden_batch_is_replayed(engine_folder, tmp_path):
+    """
+    An engine opens where it says what it said when it was proven, and is refused where it says something else.
+    """
+    with closing(open_engine(engine_folder, threads=1)) as engine:
+        output = engine.infer(golden_images(64))
+    elsewhere = output._replace(probabilities_BA=output.probabilities_BA[:, ::-1])
+
+    open_engine(rewritten(engine_folder, tmp_path / "good", golden=written(output)), threads=1).close()
+    for name, golden, message in (
+        ("other", written(elsewhere), "when it was proven.*rebuild here: lga compile"),
+        ("short", written(output)[:16], "golden batch .* is damaged"),
+        ("no text", "%", "golden batch .* is damaged"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            open_engine(rewritten(engine_folder, tmp_path / name, golden=golden), threads=1)
 
 
 def test_a_folder_without_engine_is_told(tmp_path):

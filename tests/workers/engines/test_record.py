@@ -51,7 +51,7 @@ def test_the_folder_names_what_an_engine_is_bound_to(record):
     """
     The same engine for another runtime version or another GPU lies in another folder.
     """
-    gpu = Gpu(name="H100", compute_capability="9.0")
+    gpu = Gpu(name="H100", compute_capabilities=("9.0",))
     others = [record.model_copy(update={"backend_version": "0.0"}), record.model_copy(update={"gpu": gpu})]
 
     assert 3 == len({record.folder, *(other.folder for other in others)})

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from lga_model.annotations import Annotation, read_manifest, write_manifest
+from workers.__main__ import main
+from workers.prepare.merge import merge
+
+BOX = (1.0, 1.0, 8.0, 8.0)
+
+
+def row(image: str, action: str = "running", **changes) -> Annotation:
+    fields = {"split": "train", "boxes": (), "width": 9, "height": 9}
+    return Annotation(image=image, action=action, **(fields | changes))
+
+
+def test_a_label_corrects_the_action_and_nothing_else():
+    """
+    The image stays in its split, so that nothing tested is trained on; its boxes stay.
+    """
+    old = row("/a.jpg", "running", split="test", boxes=(BOX,))
+    merged = merge([old, row("/b.jpg")], [row("/a.jpg", "climbing")])
+
+    assert (dataclasses.replace(old, action="climbing"), row("/b.jpg")) == merged.annotations
+    assert ["/a.jpg is running and climbing"] == [str(each) for each in merged.corrected]
+
+
+def test_nobody_is_a_label_too():
+    """
+    Boxes of somebody who is not there go.
+    """
+    (only,) = merge([row("/a.jpg", boxes=(BOX,))], [row("/a.jpg", nobody=True)]).annotations
+
+    assert only.nobody
+    assert () == only.boxes
+
+
+def test_new_images_go_last_and_doubles_are_named():
+    """
+    The same label twice is one row; the order is the old manifest's.
+    """
+    merged = merge([row("/b.jpg"), row("/b.jpg"), row("/a.jpg")], [row("/new.jpg"), row("/a.jpg")])
+
+    assert ["/b.jpg", "/a.jpg", "/new.jpg"] == [each.image for each in merged.annotations]
+    assert (("/b.jpg",), ("/new.jpg",), ()) == (merged.duplicates, merged.added, merged.corrected)
+
+
+def run(folder, base, labels):
+    (folder / "base.jsonl").write_bytes(write_manifest(base, "jsonl"))
+    (folder / "labels.jsonl").write_bytes(write_manifest(labels, "jsonl"))
+    where = ["--manifest", str(folder / "base.jsonl"), "--labels", str(folder / "labels.jsonl")]
+    return main(["prepare", "merge", *where, "--output", str(folder / "new.jsonl")])
+
+
+def test_a_new_version_of_the_manifest_is_written(tmp_path, capsys):
+    """
+    The old one is untouched; relative images have full names, so that the new one may lie anywhere.
+    """
+    assert 0 == run(tmp_path, [row("a.jpg")], [row("a.jpg", "climbing"), row("b.jpg")])
+
+    told = capsys.readouterr().out
+
+    assert "a.jpg: running -> climbing" in told
+    new = read_manifest((tmp_path / "new.jsonl").read_bytes(), "new")
+
+    assert [(str(tmp_path / "a.jpg"), "climbing"), (str(tmp_path / "b.jpg"), "running")] == [
+        (each.image, each.action) for each in new.annotations
+    ]
+
+
+@pytest.mark.parametrize("name", ["base", "labels"])
+def test_two_labels_of_one_image_are_for_a_person_to_decide(tmp_path, capsys, name):
+    """
+    Every such image is named with its labels, and nothing is written.
+    """
+    at_odds, fine = [row("a.jpg"), row("a.jpg", "climbing")], [row("b.jpg")]
+    base, labels = (at_odds, fine) if name == "base" else (fine, at_odds)
+
+    assert 2 == run(tmp_path, base, labels)
+    assert "a.jpg is running and climbing" in capsys.readouterr().err
+    assert not (tmp_path / "new.jsonl").exists()

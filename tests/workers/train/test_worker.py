@@ -1,0 +1,140 @@
+"""What a worker does, without a cluster: Ray's part is played by a few lines, storage and training are real."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import ray
+import ray.train.torch
+import torch
+from safetensors.torch import save
+
+from lga_model.config import FAST, ImageConfig, ModelConfig
+from lga_model.network import build_network
+from workers.storage import open_store
+from workers.train.checkpoints import STATE_FILE, read_progress
+from workers.train.dataset import Sample, Splits
+from workers.train.plan import Plan
+from workers.train.shelf import Shelf
+from workers.train.worker import Assignment, _Worker
+
+CONFIG = ModelConfig(
+    backbone="test_resnet",
+    classes=("a", "b"),
+    image=ImageConfig(size_px=32),
+    output_stride=16,
+    action_channels=8,
+    localisation_channels=(4, 1),
+)
+RECIPE = dataclasses.replace(FAST, epochs=2, batch_size=4, precision="fp32", ema_decay=0.9)
+TIMES = {"train_s", "validation_s", "images_per_s", "data_wait_share"}
+
+
+class Killed(Exception):
+    """Stands for kill -9: nothing after it is done."""
+
+
+class Mailbox:
+    """Takes every call; dies, when asked to, once a checkpoint of that step is safe."""
+
+    def __init__(self, dies_at: int | None = None):
+        self.saved_at: list[int] = []
+        self.dies_at = dies_at
+
+    def __getattr__(self, name):
+        return SimpleNamespace(remote=lambda *arguments: self.take(name, *arguments))
+
+    def take(self, name, *arguments):
+        if name == "saved":
+            self.saved_at.append(arguments[0])
+            if arguments[0] == self.dies_at:
+                raise Killed
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _without_a_cluster(monkeypatch):
+    context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
+    monkeypatch.setattr(ray.train, "get_context", lambda: context)
+    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(ray.train.torch, "prepare_model", lambda network, **_: network)
+    monkeypatch.setattr(ray, "get", lambda value: value)
+    monkeypatch.setattr(ray, "wait", lambda values, timeout: (values, []))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def splits(tmp_path) -> Splits:
+    """Twelve images to train on, six to validate on."""
+    random = np.random.default_rng(0)
+    samples = []
+    for number in range(18):
+        path = tmp_path / f"{number}.png"
+        cv2.imwrite(str(path), random.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+        boxes = np.array([[4, 4, 20, 20]], np.float32)
+        samples.append(Sample(uri=str(path), action=number % 2, boxes_N4=boxes, width=32, height=32))
+    nothing = {"nobody_train": (), "nobody_val": (), "invalid_rows": 0, "dropped_boxes": 0}
+    return Splits(classes=CONFIG.classes, train=tuple(samples[:12]), val=tuple(samples[12:]), **nothing)
+
+
+def work(folder, splits: Splits, mailbox: Mailbox) -> None:
+    torch.manual_seed(0)
+    plan = Plan(config=CONFIG, recipe=RECIPE, micro_batch=2, seed=0, manifest_digest="d", weights_sha256=None)
+    assignment = Assignment(
+        plan=plan,
+        splits=splits,
+        initial_weights=save(build_network(CONFIG).state_dict()),
+        mailbox=mailbox,
+        threads=1,
+        run_uri=str(folder),
+        cache_bytes=0,
+        skip_invalid=False,
+        checkpoint_steps=2,
+        keep_best=1,
+        patience_s=0.0,
+        log_format="json",
+        log_level="error",
+    )
+    _Worker(assignment).run()
+
+
+def outcome(folder):
+    """Figures of every epoch without the times, and the newest weights with everything that goes with them."""
+    _, files = Shelf(open_store(str(folder)), keep_best=1, patience_s=0).load_newest()
+    history = read_progress(files[STATE_FILE]).history
+    figures = [{name: value for name, value in epoch.items() if name not in TIMES} for epoch in history]
+    return figures, {name: data for name, data in files.items() if name != STATE_FILE}
+
+
+@pytest.mark.parametrize("dies_at", [2, 3, 4])
+def test_a_worker_that_dies_anywhere_ends_as_if_it_had_not(tmp_path, splits, dies_at):
+    """
+    In the middle of an epoch, at its end, in the next one: curves, weights, average, optimiser, validation are bit for
+    bit those of the undisturbed run.
+    """
+    undisturbed = Mailbox()
+    work(tmp_path / "whole", splits, undisturbed)
+    with pytest.raises(Killed):
+        work(tmp_path / "broken", splits, Mailbox(dies_at))
+    work(tmp_path / "broken", splits, Mailbox())
+
+    assert [2, 3, 4, 6] == undisturbed.saved_at
+    assert outcome(tmp_path / "whole") == outcome(tmp_path / "broken")
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path, splits):
+    """
+    The driver that died before publishing starts the workers again: they save nothing more.
+    """
+    work(tmp_path / "run", splits, Mailbox())
+    again = Mailbox()
+    work(tmp_path / "run", splits, again)
+
+    assert [] == again.saved_at

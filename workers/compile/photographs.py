@@ -1,0 +1,76 @@
+"""The photographs that prove an engine, and those that show int8 its ranges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lga_model.annotations import Annotation, Manifest, Split
+from workers.compile.build import Source
+from workers.errors import SettingsError
+from workers.manifest import Batch, load_manifest, read_batches
+from workers.registry import TRAINING_FILE
+from workers.settings import CompileSettings
+
+_BATCH = 16
+
+
+class Photographs:
+    """Those of the manifest that the settings name, or else of the one that the model was trained on."""
+
+    def __init__(self, source: Source, settings: CompileSettings) -> None:
+        self._source, self._settings = source, settings
+
+    def to_prove(self) -> Generator[Batch]:
+        """Validation photographs with their annotations.
+
+        Raises:
+            SettingsError: If there are none.
+        """
+        return self._read(spread(self._rows("val"), self._settings.parity_images))
+
+    def to_calibrate(self) -> Iterator[NDArray[np.uint8]]:
+        """Training photographs: those of the proof may not have tuned what they prove.
+
+        Raises:
+            SettingsError: If there are none.
+        """
+        with closing(self._read(spread(self._rows("train"), self._settings.calibration_images))) as batches:
+            yield from (images_BHWC for _, images_BHWC in batches)
+
+    def _read(self, rows: Sequence[Annotation]) -> Generator[Batch]:
+        return read_batches(rows, self._source.record.config.image.size_px, _BATCH)
+
+    def _rows(self, split: Split) -> Sequence[Annotation]:
+        rows = self._manifest.split(split)
+        if not rows:
+            name = "validation" if split == "val" else "training"
+            raise SettingsError(
+                f"{self._uri} has no {name} photographs to prove the engine on; give another --manifest"
+            )
+        return rows
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return load_manifest(self._uri)
+
+    @cached_property
+    def _uri(self) -> str:
+        if self._settings.manifest is not None:
+            return self._settings.manifest
+        source = self._source
+        try:
+            return str(json.loads((source.bundle / TRAINING_FILE).read_bytes())["manifest"]["uri"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SettingsError(f"{source.version} does not say what it was trained on; give --manifest") from error
+
+
+def spread(rows: Sequence[Annotation], count: int) -> list[Annotation]:
+    """Some rows, evenly from all over a split: manifests are often sorted by action."""
+    count = min(count, len(rows))
+    return [rows[index * len(rows) // count] for index in range(count)]

@@ -1,0 +1,85 @@
+"""Corrected labels into a manifest: what changes, what is new, and what contradicts itself. Decides from rows alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lga_model.annotations import Annotation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conflict:
+    """One image with two labels in one and the same file."""
+
+    image: str
+    actions: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.image} is {' and '.join(self.actions)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """A new manifest, and how it came about."""
+
+    annotations: tuple[Annotation, ...]
+    """Rows of the old manifest in their order, then the new images."""
+    corrected: tuple[Conflict, ...]
+    """Images whose label changed: the old one, then the new one."""
+    added: tuple[str, ...]
+    duplicates: tuple[str, ...]
+    """Images that a file names more than once, with the same label; one row is kept."""
+    conflicts: tuple[Conflict, ...]
+    """Images that a file names with different labels; only a person knows which is right."""
+
+
+def merge(base: Sequence[Annotation], labels: Sequence[Annotation]) -> Merged:
+    """Put corrected labels in the place of old ones, and new images behind them.
+
+    A label decides the action, or that nobody is there. Split, size and keypoints stay the old row's, so that no image
+    moves from the test split to training; boxes stay as well, unless the label has some or shows nobody.
+
+    Args:
+        base: The manifest so far, images under their full names.
+        labels: The corrected labels, likewise.
+    """
+    old, twice_before, at_odds_before = _by_image(base)
+    new, twice, at_odds = _by_image(labels)
+    corrected, rows = [], []
+    for image, row in old.items():
+        label = new.get(image)
+        if label is not None and _said(label) != _said(row):
+            corrected.append(Conflict(image=image, actions=(_said(row), _said(label))))
+        rows.append(row if label is None else _corrected(row, label))
+    added = [row for image, row in new.items() if image not in old]
+    return Merged(
+        annotations=(*rows, *added),
+        corrected=tuple(corrected),
+        added=tuple(row.image for row in added),
+        duplicates=(*twice_before, *twice),
+        conflicts=(*at_odds_before, *at_odds),
+    )
+
+
+def _corrected(row: Annotation, label: Annotation) -> Annotation:
+    boxes = () if label.nobody else label.boxes or row.boxes
+    return dataclasses.replace(row, action=label.action, nobody=label.nobody, boxes=boxes)
+
+
+def _said(row: Annotation) -> str:
+    return "nobody" if row.nobody else row.action
+
+
+def _by_image(rows: Sequence[Annotation]) -> tuple[dict[str, Annotation], list[str], list[Conflict]]:
+    """The first row of each image, the images that have several, and those whose rows disagree."""
+    found: dict[str, list[Annotation]] = {}
+    for row in rows:
+        found.setdefault(row.image, []).append(row)
+    actions = {image: tuple(dict.fromkeys(_said(row) for row in each)) for image, each in found.items()}
+    return (
+        {image: each[0] for image, each in found.items()},
+        [image for image, each in found.items() if len(each) > 1 and len(actions[image]) == 1],
+        [Conflict(image=image, actions=each) for image, each in actions.items() if len(each) > 1],
+    )

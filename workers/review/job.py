@@ -1,0 +1,82 @@
+"""``lga review``: rank the tags, choose, write the manifest of links and the sheet."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from rich.table import Table
+
+from lga_model.annotations import Annotation, write_manifest
+from workers.console import result_console
+from workers.errors import SettingsError
+from workers.logs import get_log
+from workers.manifest import manifest_kind
+from workers.review.choose import Pick, choose
+from workers.review.ranking import rank
+from workers.review.sheet import sheet
+from workers.settings import ReviewSettings
+from workers.storage import S3Store, Store, open_store, split_uri
+from workers.tags import list_shards, local_files, read_metadata
+
+_SPARE = 20
+"""Photographs that are ranked for each that is wanted: most may turn out to be copies."""
+
+
+def review(settings: ReviewSettings) -> int:
+    """Pick the photographs and say how many for which reason."""
+    kind = manifest_kind(settings.manifest)
+    output = open_store(settings.output)
+    with tempfile.TemporaryDirectory(prefix="lga-review-") as folder:
+        files = local_files(output, Path(folder))
+        if not files:
+            raise SettingsError(f"there are no tags under {output.uri()}; check --output, or run `lga score` first")
+        picks = choose(rank(files, settings.limit * _SPARE), settings.limit)
+    if not picks:
+        raise SettingsError(f"no photograph under {output.uri()} was tagged; `lga runs show` says why")
+    photographs = _photographs(output, settings.photographs)
+    rows = [_row(pick, photographs) for pick in picks]
+    store, name = split_uri(settings.manifest)
+    store.put(name, write_manifest(rows, kind))
+    if settings.html is not None:
+        sheets, page = split_uri(settings.html)
+        sheets.put(page, sheet(picks, photographs).encode())
+    get_log().info("review.manifest_written", manifest=store.uri(name), photographs=len(picks))
+    _show(picks, store.uri(name), settings.html)
+    return 0
+
+
+def _photographs(output: Store, uri: str | None) -> Store:
+    """The store that speaks of the keys of the tags: the whole bucket, or the folder that was scored."""
+    if uri is None:
+        newest = max(list_shards(output), key=lambda shard: shard.run_id)
+        uri = read_metadata(output, newest).get(b"input", b"").decode()
+    if not uri:
+        raise SettingsError("the tags do not say where their photographs are; name the place with --photographs")
+    store = open_store(uri)
+    return S3Store(store.bucket) if isinstance(store, S3Store) else store
+
+
+def _row(pick: Pick, photographs: Store) -> Annotation:
+    """To be mended by a person; a label that is merged keeps its image's old split."""
+    return Annotation(
+        image=photographs.uri(pick.tagged.key),
+        action=pick.tagged.label,
+        split="train",
+        boxes=(),
+        width=pick.tagged.width,
+        height=pick.tagged.height,
+    )
+
+
+def _show(picks: list[Pick], uri: str, html: str | None) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("manifest", uri)
+    if html is not None:
+        table.add_row("sheet", html)
+    table.add_row("photographs", str(len(picks)))
+    for reason, count in Counter(pick.reason for pick in picks).most_common():
+        table.add_row(f"  {reason}", str(count))
+    result_console().print(table)
+    print("mend the labels in the manifest, then: lga prepare merge --manifest OLD --labels THIS --output NEW")

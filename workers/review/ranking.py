@@ -1,0 +1,74 @@
+"""The most worthwhile photographs of an archive for each reason, by SQL over its tags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from workers.errors import SettingsError
+from workers.review.choose import Tagged
+from workers.tags import latest_rows_view
+
+_REASONS = {
+    "two models disagree": "other is not null and other <> label order by confidence desc",
+    "low confidence": "true order by confidence",
+    "label from the background": "focus is not null order by focus",
+    "rare label": "true order by of_label, confidence desc",
+}
+"""What makes a photograph worth a label: condition and order, among the latest rows. Ties go by key."""
+
+_LATEST = """
+    create view judged as
+    select tags.*, other.label as other, count(*) over (partition by tags.label) as of_label
+    from (select * from tags where status = 'ok') tags
+    left join (
+        select key, label, model, version from tags_all where status = 'ok'
+    ) other on other.key = tags.key and (other.model, other.version) <> (tags.model, tags.version)
+    qualify row_number() over (partition by tags.key order by other.version desc nulls last) = 1
+"""
+
+
+def rank(files: Sequence[Path], most: int) -> dict[str, list[Tagged]]:
+    """The best ``most`` photographs for each reason.
+
+    Raises:
+        SettingsError: If the files are no tags.
+    """
+    with duckdb.connect() as database:
+        try:
+            shards = database.read_parquet([str(path) for path in files], union_by_name=True, hive_partitioning=False)
+            shards.create_view("tags_all")
+            database.execute(latest_rows_view("tags_all", "tags"))
+            database.execute(_LATEST)
+            names = {row[0] for row in database.sql("describe tags_all").fetchall()}
+            scores = "scores" if "scores" in names else "null as scores"
+            return {
+                reason: [
+                    _tagged(row)
+                    for row in database.sql(
+                        f"select key, etag, label, confidence, width, height, {scores}, heatmap "  # noqa: S608 - ours
+                        f"from judged where {condition}, key limit {most}"
+                    ).fetchall()
+                ]
+                for reason, condition in _REASONS.items()
+            }
+        except duckdb.Error as error:
+            raise SettingsError(f"these are no tags of this release: {str(error).splitlines()[0]}") from error
+
+
+def _tagged(row: tuple[Any, ...]) -> Tagged:
+    key, etag, label, confidence, width, height, scores, heatmap = row
+    return Tagged(
+        key=key,
+        etag=etag or "",
+        label=label,
+        confidence=float(confidence),
+        width=int(width),
+        height=int(height),
+        scores_A=np.array([] if scores is None else scores, np.float32),
+        heatmap_N=np.array([] if heatmap is None else heatmap, np.uint8),
+    )
