@@ -69,7 +69,7 @@ def _gpu_build(settings: CompileSettings) -> GpuBuild:
         capabilities=settings.capabilities,
         batch=settings.engine_batch,
         workspace_mib=settings.workspace_mib,
-        compatibility=settings.hardware_compatibility,
+        compatibility=settings.compatibility,
     )
 
 

@@ -40,7 +40,7 @@ class CompileSettings(ModelSettings, MetricsSettings):
     """Images in the batch that a TensorRT engine is tuned for; a second profile serves smaller ones."""
     workspace_mib: Count = 4096
     """Most memory that TensorRT may use for one layer's scratch."""
-    hardware_compatibility: HardwareCompatibility = "none"
+    compatibility: HardwareCompatibility = "none"
     """GPUs that a tensorrt engine runs on: the same model, its capability, or Ampere and newer."""
     min_top1_agreement: Share | None = None
     """Least share of images with the same label. Limits that are not set are those of the precision, as printed."""

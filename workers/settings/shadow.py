@@ -29,7 +29,7 @@ class ShadowSettings(ClusterSettings, ModelSettings):
     output: str | None = None
     """URI or path that both runs are written under, and continued from; without it a temporary folder, which only a
     Ray on this machine can reach."""
-    engine: Literal["best"] | Target = "best"
+    engine: Literal["best", Target] = "best"
     """Engine of both models to use."""
     batch_size: Count = 32
     """Images in one engine call."""
