@@ -50,11 +50,31 @@ def read_settings(settings_class: type[Settings], command: str, arguments: list[
         yaml_values.reset(token)
 
 
+_WIDEST_CHOICES = 40
+
+
 class _Help(argparse.RawDescriptionHelpFormatter):
     """Argparse's help with the flags in a narrower column and all text wrapped, so that it fits a terminal."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26)
+        self._in_usage = False
+
+    @override
+    def _format_usage(self, *args: Any, **kwargs: Any) -> str:
+        self._in_usage = True
+        try:
+            return super()._format_usage(*args, **kwargs)
+        finally:
+            self._in_usage = False
+
+    @override
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        shown = super()._format_args(action, default_metavar)
+        # The usage cannot wrap a list of choices; below it each flag is shown with all of them.
+        if self._in_usage and len(shown) > _WIDEST_CHOICES:
+            return f"{shown[:_WIDEST_CHOICES].rpartition(',')[0]},...}}"
+        return shown
 
     @override
     def _fill_text(self, text: str, width: int, indent: str) -> str:
