@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from workers.errors import Refused, SettingsError, StorageError
+from workers.logs import configure_logs
 from workers.metrics import JobMetrics, published, served
 from workers.settings import MetricsSettings
 
@@ -117,6 +118,7 @@ def test_a_dead_pushgateway_costs_nothing(metrics, capsys):
     """
     The job ends as it would have; the log says that nobody was told.
     """
+    configure_logs("console", "info")
     with published(metrics, "score", settings(pushgateway="127.0.0.1:1")):
         pass
 
