@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -117,6 +118,25 @@ def test_each_library_has_its_one_place(path):
 
     assert set() == misplaced
     assert set() == worldly
+
+
+TOP_LEVEL = {
+    *("workers", "lga_model", "deploy", "tests", "benchmarks", "docs", ".ci"),
+    *("pyproject.toml", "requirements.lock", "Makefile", "Dockerfile", ".dockerignore", ".gitignore"),
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md"),
+}
+"""What a newcomer sees first is chosen."""
+
+
+def test_the_top_level_stays_small():
+    """
+    No stray file is committed to the top of the repository.
+    """
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+
+    assert {path.split("/")[0] for path in listed.stdout.splitlines()} == TOP_LEVEL
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
