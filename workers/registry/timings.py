@@ -1,4 +1,4 @@
-"""What TensorRT's builders measured, kept beside the models for the next build on such a GPU: ``timings/<kind>.bin``."""
+"""What TensorRT's builders measured, kept beside the models for the next build: ``timings/<kind>.bin``."""
 
 from __future__ import annotations
 
