@@ -119,7 +119,7 @@ def _score(settings: ShadowSettings, chosen: _Chosen, source: Source, sample: Sa
     )
     work = Work(
         source=source,
-        objects=lambda: iter([sample.objects]),
+        objects=lambda _notes: iter([sample.objects]),
         digest=fingerprint(source, Selection(), chosen.engine.fingerprint, scores=True, shadow=keys),
     )
     return finish_work(asked, work, chosen.engine, opener)
