@@ -17,7 +17,7 @@ from workers.report.markup import Markup, element, joined
 _WIDTH, _HEIGHT = 360.0, 220.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 348.0, 12.0, 176.0
 _SERIES = 4
-_SMALLEST_PX, _LARGEST_PX = 2.0, 8.0
+_SMALLEST_PX, _LARGEST_PX = 2.0, 6.0
 Point = tuple[float, float]
 ReliabilityPoint = tuple[float, float, float]
 """Confidence, share of labels that are right, number of photographs."""
