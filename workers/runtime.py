@@ -82,7 +82,8 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Non
     if address is None:
         # Threads of PyTorch that wait for each other must not spin: the cores decode photographs meanwhile.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-        options |= {"num_cpus": cpus or os.cpu_count(), "include_dashboard": False}
+        # Named, for without an address Ray joins whatever cluster somebody started on this machine.
+        options |= {"address": "local", "num_cpus": cpus or os.cpu_count(), "include_dashboard": False}
     else:
         options |= {"address": address}
     try:
