@@ -20,10 +20,12 @@ from rich.text import Text
 
 from workers.console import result_console
 from workers.errors import SettingsError
+from workers.metrics import published
 from workers.runs.record import RunRecord
 from workers.runtime import ray_session
 from workers.score.engine import choose_engine, find_candidates
 from workers.score.inventory import Selection, Source, list_objects, open_source
+from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import cluster_resources
 from workers.score.predict import RegisteredEngine
 from workers.score.run import fingerprint
@@ -48,6 +50,12 @@ class Retag:
 
 def shadow(settings: ShadowSettings) -> int:
     """Print what a full re-tag would change and cost; write it as JSON and HTML where asked to."""
+    metrics = ScoreMetrics()
+    with published(metrics, "shadow", settings):
+        return _shadow(settings, metrics)
+
+
+def _shadow(settings: ShadowSettings, metrics: ScoreMetrics) -> int:
     with contextlib.ExitStack() as stack:
         folder = settings.output or stack.enter_context(tempfile.TemporaryDirectory(prefix="lga-shadow-"))
         source, output = open_source(settings.input), open_store(folder)
@@ -59,7 +67,8 @@ def shadow(settings: ShadowSettings) -> int:
         if not sample.objects.num_rows:
             raise SettingsError(f"there is nothing to score under {source.uri}; check --input, --include and --exclude")
         stack.enter_context(ray_session(settings.ray_address))
-        records = [_score(settings, model, source, sample, folder) for model in (settings.model, settings.candidate)]
+        models = (settings.model, settings.candidate)
+        records = [_score(settings, model, source, sample, folder, metrics) for model in models]
         before, after = (_tags(output, record.engine, sample.objects["key"]) for record in records)
     comparison = compare(before, after, sample.weight_of, sample.stratum_of)
     retag = estimate_retag(records[1], sum(sample.listed.values()), settings.price_per_hour)
@@ -89,10 +98,14 @@ def estimate_retag(record: RunRecord, objects: int, price_per_hour: float | None
     return Retag(objects=objects, images_per_s=images / busy_s, hours=hours, cost=cost)
 
 
-def _score(settings: ShadowSettings, model: str, source: Source, sample: Sample, output: str) -> RunRecord:
+def _score(
+    settings: ShadowSettings, model: str, source: Source, sample: Sample, output: str, metrics: ScoreMetrics
+) -> RunRecord:
     candidates = find_candidates(settings.registry, model)
     engine = choose_engine(candidates, settings.engine)
-    shared = settings.model_dump(include={"registry", "input", "batch_size", "progress", "ray_address"})
+    shared = settings.model_dump(
+        include={"registry", "input", "batch_size", "progress", "ray_address", "price_per_hour"}
+    )
     asked = ScoreSettings(**shared | {"model": model, "output": output, "shard_rows": 256})
     keys = hashlib.sha256("\n".join(sorted(sample.stratum_of)).encode()).hexdigest()
     opener = RegisteredEngine(
@@ -106,7 +119,7 @@ def _score(settings: ShadowSettings, model: str, source: Source, sample: Sample,
         objects=lambda: iter([sample.objects]),
         digest=fingerprint(source, Selection(), engine.fingerprint, scores=True, shadow=keys),
     )
-    return finish_work(asked, work, engine, opener)
+    return finish_work(asked, work, engine, opener, metrics)
 
 
 def _tags(output: Store, engine: str, keys: pa.ChunkedArray) -> pa.Table:
