@@ -99,7 +99,9 @@ def _output(count: int, random: np.random.Generator) -> EngineOutput:
     logits = random.normal(0, 2.2, (count, len(FORM.classes)))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     maps = [random.random((count, *FORM.heatmap_hw)).astype(np.float32) ** power for power in (4, 2)]
-    return EngineOutput(probabilities.astype(np.float32), maps[0] * random.random((count, 1, 1)), maps[1])
+    return EngineOutput(
+        probabilities.astype(np.float32), maps[0] * random.random((count, 1, 1)).astype(np.float32), maps[1]
+    )
 
 
 def make_report(output: str, html: Path) -> tuple[float, float]:

@@ -4,7 +4,7 @@ Two jobs: decode-bound (1.2-megapixel JPEGs, a light network at 224) and model-b
 a program of its own and takes its turn in each round; the figures are medians over the rounds. Labels have to agree
 with ours on PyTorch for 99.9 % of the photographs, or the speed of that system is void.
 
-    python benchmarks/score.py [decode-bound] [model-bound] [--rounds 3] [--images 400] [--only NAME ...]
+    python benchmarks/score.py [decode-bound] [model-bound] [--rounds 3] [--images N] [--only NAME ...]
 
 Columns. images/s: of the whole command, its start and end included. Under way: of the rows after the first batch, by
 the time at which each was scored. CPU s: of the command and all its descendants, Ray's own processes too, for 1000
@@ -44,7 +44,7 @@ from lga_model.images import PREPROCESSING, decode_image
 from lga_model.network import LGANet, build_network
 from workers.compile.build import build_engine, load_source, write_record
 from workers.demo.local_s3 import local_s3
-from workers.engines import FASTEST_FIRST, Parity
+from workers.engines import FASTEST_FIRST, Parity, Target
 from workers.registry import Registry
 from workers.storage import Store, forget_client, open_store
 
@@ -62,12 +62,16 @@ class Job:
     backbone: str
     size_px: int
     channels: int
+    images: int
+    """Enough for the steady state to outweigh the start of every system."""
 
 
 JOBS = (
-    Job(name="decode-bound", backbone="mobilenetv3_small_050", size_px=224, channels=64),
-    Job(name="model-bound", backbone="resnet50", size_px=448, channels=256),
+    Job(name="decode-bound", backbone="mobilenetv3_small_050", size_px=224, channels=64, images=3000),
+    Job(name="model-bound", backbone="resnet50", size_px=448, channels=256, images=256),
 )
+DISTINCT = 192
+"""Photographs that are made; the objects of a bucket are copies of these, under names of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +134,7 @@ def _fit_classifier(network: LGANet, images: list[np.ndarray[Any, Any]]) -> None
     """The nearest mean of each tint, as a linear layer over the pooled features."""
     with torch.no_grad():
         features = torch.cat(
-            [network(torch.from_numpy(image[None])).action_features_BKHW.mean(dim=(2, 3)) for image in images]
+            [network(torch.from_numpy(image[None])).features_BKHW.mean(dim=(2, 3)) for image in images]
         )
         means = torch.stack([features[number::CLASSES].mean(dim=0) for number in range(CLASSES)])
         centre = means.mean(dim=0)
@@ -140,7 +144,7 @@ def _fit_classifier(network: LGANet, images: list[np.ndarray[Any, Any]]) -> None
         network.action.classifier.bias.copy_(-scale * ((apart * centre).sum(dim=1) + apart.square().sum(dim=1) / 2))
 
 
-def engines() -> list[str]:
+def engines() -> list[Target]:
     """Targets whose runtime is installed and runs on a CPU."""
     return [target for target in FASTEST_FIRST if not target.startswith("tensorrt")]
 
@@ -254,7 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", nargs="*", default=[job.name for job in JOBS])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--images", type=int, help="objects; as many as the job asks for when left out")
     parser.add_argument("--only", action="append", help="a system, by the start of its name")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lga-bench-") as place:
@@ -262,17 +266,18 @@ def main() -> None:
         with local_s3(work / "s3", buckets=("photographs", "tagged")) as server:
             os.environ.update(server.environment() | {"LGA_LOG_LEVEL": "warning"})
             forget_client()
-            photographs = open_store("s3://photographs/all")
-            sample = [photograph(number) for number in range(4 * CLASSES)]
-            for number in range(asked.images):
-                photographs.put(f"{number:05d}.jpg", sample[number] if number < len(sample) else photograph(number))
+            made = [photograph(number) for number in range(DISTINCT)]
             registry = Registry(str(work / "registry"))
             for job in (job for job in JOBS if job.name in asked.jobs):
-                bundle = make_model(job, sample, registry, work)
-                run(job, bundle, registry.uri, asked)
+                photographs = open_store(f"s3://photographs/{job.name}")
+                images = asked.images or job.images
+                for number in range(images):
+                    photographs.put(f"{number:05d}.jpg", made[number % DISTINCT])
+                bundle = make_model(job, made[: 4 * CLASSES], registry, work)
+                run(job, images, bundle, registry.uri, asked)
 
 
-def run(job: Job, bundle: Path, registry: str, asked: argparse.Namespace) -> None:
+def run(job: Job, images: int, bundle: Path, registry: str, asked: argparse.Namespace) -> None:
     """All systems of one job, in rounds."""
     outcomes: dict[str, list[Outcome]] = defaultdict(list)
     wanted: dict[str, int] = {}
@@ -281,10 +286,10 @@ def run(job: Job, bundle: Path, registry: str, asked: argparse.Namespace) -> Non
             if asked.only and not any(name.startswith(start) for start in asked.only):
                 continue
             output = open_store(f"s3://tagged/{job.name}-{number}-{len(outcomes)}-{name.replace(' ', '-')}")
-            outcome = measure(command, "photographs/all", output, asked.images, wanted)
+            outcome = measure(command, f"photographs/{job.name}", output, images, wanted)
             outcomes[name].append(outcome)
             print(f"round {number + 1}, {name}: {outcome}", file=sys.stderr, flush=True)
-    show(job, outcomes, asked.images)
+    show(job, outcomes, images)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def _lines(prometheus: str, graph: Graph, start: float, end: float) -> list[Line
     lines = []
     for expression, legend in graph.queries:
         for series in answer(prometheus, expression, start, end):
-            label = re.sub(r"{{(\w+)}}", lambda match, labels=series["metric"]: labels.get(match[1], ""), legend)
+            label = re.sub(r"{{(\w+)}}", lambda match, labels=series["metric"]: labels.get(match[1], ""), legend)  # type: ignore[misc]
             points = [(float(at) - start, float(value)) for at, value in series["values"]]
             lines.append((label, [at for at, _ in points], [value for _, value in points]))
     return lines

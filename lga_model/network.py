@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lga_model.backbones import Backbone, build_backbone
+from lga_model.depthwise import speed_up_depthwise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +167,9 @@ def build_network(config: ModelConfig) -> LGANet:
     if config.has_heatmap:
         seen = config.action_channels if config.localisation_source == "action" else backbone.channels
         localisation = LocalisationBranch(seen, config.localisation_channels, config.localisation_activation)
-    return LGANet(config, backbone, action, localisation)
+    network = LGANet(config, backbone, action, localisation)
+    speed_up_depthwise(network)
+    return network
 
 
 def _weigh_by_person(features_BKHW: Tensor, heatmap_BHW: Tensor) -> Tensor:

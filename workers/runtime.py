@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -30,6 +31,22 @@ def stopping_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # Of glibc's malloc.h.
+_NEVER = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees: training asks for the same large arrays in every step.
+
+    Left alone, glibc gives each back to the system and fetches it again, page by page: a quarter of a step's CPU time
+    on small networks. Nothing happens where the C library is another.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)
 
 
 def keep_ray_on_loopback() -> None:

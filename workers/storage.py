@@ -320,9 +320,11 @@ class S3Store(Store):
                 raise StorageError("write", self.uri(key), str(error)) from error
 
     @override
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        """As ``Store.list``; only keys that come after ``after`` in the store's order."""
         base = f"{self.prefix}/" if self.prefix else ""
-        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=base + prefix)
+        asked: dict[str, Any] = {"StartAfter": base + after} if after else {}
+        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=base + prefix, **asked)
         with _told("list", self.uri(prefix)):
             for page in pages:
                 for entry in page.get("Contents", ()):

@@ -52,6 +52,7 @@ __all__ = [
     "best_engine",
     "fastest_target",
     "open_engine",
+    "targets_for",
     "unfit",
 ]
 
@@ -175,6 +176,11 @@ def backend(target: Target) -> ModuleType:
 def fastest_target() -> Target:
     """The fastest target whose runtime works on this machine."""
     return next(target for target in FASTEST_FIRST if _works(target))
+
+
+def targets_for(precision: EnginePrecision) -> tuple[Target, ...]:
+    """The targets that work on this machine and compute in a precision here."""
+    return tuple(target for target in FASTEST_FIRST if _works(target) and precision in backend(target).precisions())
 
 
 def _works(target: Target) -> bool:

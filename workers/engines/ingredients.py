@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,16 @@ from workers.settings.shared import EnginePrecision, HardwareCompatibility
 
 CalibrationImages = Callable[[], Iterable[NDArray[np.uint8]]]
 """Reads real photographs, uint8 ``[B, size_px, size_px, 3]``, as often as it is called."""
+
+
+class Timings(Protocol):
+    """Keeps what builders measured, for each kind of GPU and release of the builder."""
+
+    def read(self, kind: str) -> bytes:
+        """What was kept; empty when there is nothing."""
+
+    def keep(self, kind: str, data: bytes) -> None:
+        """Keep it. What cannot be kept is measured again next time, and no error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +41,8 @@ class GpuBuild:
     workspace_mib: int = 4096
     """Most memory that a layer may use for its scratch."""
     compatibility: HardwareCompatibility = "none"
-    timing_cache: bytes = b""
-    """Timings of earlier builds on such a GPU."""
+    timings: Timings | None = None
+    """Where the timings of earlier builds are kept; without it every build measures anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,5 +92,3 @@ class Built(NamedTuple):
     """The ONNX file that it came from."""
     gpu: Gpu | None = None
     """What it is bound to."""
-    timing_cache: bytes = b""
-    """Timings of this build and the earlier ones."""

@@ -8,7 +8,9 @@ builds for any capability that it knows, without a GPU.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -21,7 +23,7 @@ from typing_extensions import override
 from lga_model.export import INPUT
 from workers.engines import Engine, EngineError, EngineOutput, EngineRecord, Gpu, TensorSpec
 from workers.engines.gpu import present_gpu
-from workers.engines.ingredients import Built, GpuBuild, Ingredients
+from workers.engines.ingredients import Built, GpuBuild, Ingredients, Timings
 from workers.engines.signature import as_output, check_images, check_signature
 from workers.settings.shared import EnginePrecision
 
@@ -93,11 +95,11 @@ class Product:
             if config.add_optimization_profile(profile) < 0:
                 raise EngineError(f"{self.name} takes no profile for {smallest} to {largest} images: {log.last}")
         self._choose_gpus(config, ingredients.gpu)
-        cache = None if self.is_rtx else self._timing_cache(config, ingredients.gpu.timing_cache)
-        plan = builder.build_serialized_network(network, config)
+        with self._timed(config, ingredients.gpu.timings):
+            plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise EngineError(f"{self.name} made no plan of this model in {ingredients.precision}: {log.last}")
-        return Built(bytes(plan), onnx, gpu, b"" if cache is None else bytes(cache.serialize()))
+        return Built(bytes(plan), onnx, gpu)
 
     def open(self, record: EngineRecord, data: bytes, threads: int | None) -> TensorRtEngine:  # noqa: ARG002
         """Open an engine whose digest was checked; see ``workers.engines.open_engine``."""
@@ -160,12 +162,24 @@ class Product:
         for index, name in enumerate(names):
             config.set_compute_capability(self.trt.ComputeCapability.__members__[name], index)
 
-    def _timing_cache(self, config: Any, stored: bytes) -> Any:  # noqa: ANN401 - a runtime's own object
-        cache = config.create_timing_cache(stored)
-        if cache is None:  # From another release or GPU: it is a cache, start afresh.
+    @contextlib.contextmanager
+    def _timed(self, config: Any, timings: Timings | None) -> Iterator[None]:  # noqa: ANN401 - a runtime's own object
+        """Build with the timings of earlier builds on such a GPU, and keep what this one adds.
+
+        They make later builds faster, and alike: a kernel that wins by a hair wins again. The product for RTX times
+        kernels when it loads a plan, not when it builds one.
+        """
+        present = present_gpu()
+        if timings is None or self.is_rtx or present is None:
+            yield
+            return
+        kind = f"tensorrt-{self.version()}-{present[0]}"
+        cache = config.create_timing_cache(timings.read(kind))
+        if cache is None:  # Damaged: it is a cache, start afresh.
             cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, ignore_mismatch=False)
-        return cache
+        yield
+        timings.keep(kind, bytes(cache.serialize()))
 
 
 class TensorRtEngine(Engine):

@@ -20,6 +20,7 @@ from workers.registry.aliases import Alias, promoted, rolled_back
 from workers.registry.cache import cached_folder, default_cache
 from workers.registry.garbage import Candidate, Garbage, find_garbage
 from workers.registry.lease import held_lease
+from workers.registry.timings import StoredTimings
 from workers.settings.shared import EnginePrecision, Target
 from workers.storage import ObjectInfo, open_store
 
@@ -60,6 +61,11 @@ class Registry:
     def uri(self) -> str:
         """The root."""
         return self._store.root
+
+    @property
+    def timings(self) -> StoredTimings:
+        """What builders of engines measured."""
+        return StoredTimings(self._store)
 
     def names(self) -> list[str]:
         """Models that have a version."""

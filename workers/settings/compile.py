@@ -24,6 +24,8 @@ class CompileSettings(ModelSettings, MetricsSettings):
 
     target: Target = "onnxruntime"
     """Runtime to compile for."""
+    all_targets_here: bool = False
+    """Instead of one target, compile for every one that computes in the precision on this machine."""
     precision: EnginePrecision = "fp32"
     """Arithmetic of the engine."""
     manifest: str | None = None

@@ -40,6 +40,8 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Last activation of the localisation branch; relu is the published one and can die, straight_through cannot."""
     localisation_source: Literal["backbone", "action"] = "backbone"
     """What the localisation branch sees: the backbone's features, as published, or those of the action branch."""
+    action_channels: Count = 1024
+    """Kernels of the convolution before the classifier, 1024 as published; half of a step of a small network."""
     pooling: Literal["mean", "person"] = "mean"
     """How the action branch pools: the mean over the cells, as published, or weighted by where the heatmap sees a
     person."""

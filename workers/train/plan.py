@@ -108,6 +108,7 @@ def choose_config(settings: TrainSettings, recipe: Recipe, classes: tuple[str, .
         localisation_activation=settings.localisation_activation,
         localisation_source=settings.localisation_source,
         pooling=settings.pooling,
+        action_channels=settings.action_channels,
         output_stride=settings.output_stride,
     )
 

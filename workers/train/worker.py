@@ -26,6 +26,7 @@ from lga_model.network import build_network
 from workers.errors import SettingsError, WorkerError
 from workers.logs import configure_logs
 from workers.patience import patiently
+from workers.runtime import keep_freed_memory
 from workers.storage import open_store, read_uri
 from workers.train.checkpoints import pack, restore
 from workers.train.data import Batch, ImageSource, Loader, training_order, validation_order
@@ -69,6 +70,7 @@ def train_worker(task: dict[str, Any]) -> None:
         return
     configure_logs(assignment.log_format, assignment.log_level)
     torch.set_num_threads(assignment.threads)
+    keep_freed_memory()
     cv2.setNumThreads(1)  # The loader has threads of its own.
     try:
         with _telling_memory():

@@ -13,7 +13,7 @@ import pytest
 
 from workers.__main__ import main
 from workers.compile.photographs import spread
-from workers.engines import EngineRecord, ingredients, open_engine
+from workers.engines import EngineRecord, ingredients, open_engine, targets_for
 from workers.manifest import load_manifest
 from workers.registry import Registry
 from workers.storage import open_store
@@ -118,6 +118,44 @@ def test_limits_are_settings(registry, capsys):
     assert 4 == code
     assert "is above 1e-12" in capsys.readouterr().err
     assert [] == engines(registry)
+
+
+def test_every_target_of_the_machine_is_compiled(registry, monkeypatch, capsys):
+    """
+    All targets that compute in the precision here, from one export; a second time each is found to be there.
+    """
+    exports = []
+    export = ingredients.export_onnx
+    monkeypatch.setattr(ingredients, "export_onnx", lambda *given: exports.append(1) or export(*given))
+
+    assert 0 == compile_pose(registry, "--all-targets-here")
+    assert set(targets_for("fp32")) == {record.target for record in engines(registry)}
+    assert {"onnxruntime", "torch"} <= set(targets_for("fp32"))
+    assert 1 == len(exports)
+    capsys.readouterr()
+    assert 0 == compile_pose(registry, "--all-targets-here")
+    assert len(targets_for("fp32")) == capsys.readouterr().out.count("has this engine already")
+
+
+def test_one_target_that_is_refused_does_not_keep_the_others_back(registry, capsys):
+    """
+    PyTorch equals itself to the bit, the others by less than the noise of fp32: those are refused, with exit code 4.
+    """
+    code = compile_pose(registry, "--all-targets-here", "--max-probability-difference", "1e-12")
+
+    assert 4 == code
+    assert ["torch"] == [record.target for record in engines(registry)]
+    assert "onnxruntime-fp32-" in capsys.readouterr().err
+
+
+def test_no_target_computes_in_the_precision(registry, monkeypatch, capsys):
+    """
+    A message with a way out, and nothing is built.
+    """
+    monkeypatch.setattr("workers.compile.job.targets_for", lambda precision: ())
+
+    assert 2 == compile_pose(registry, "--all-targets-here", "--precision", "fp16")
+    assert "nothing on this machine computes in fp16" in capsys.readouterr().err
 
 
 def test_a_bundle_outside_of_a_registry_can_be_compiled(make_bundle, photo_manifest, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import onnx
 import pytest
 
@@ -10,6 +12,7 @@ from workers.engines import EngineError, Gpu, tensorrt
 from workers.engines.gpu import gpu_misfit
 from workers.engines.ingredients import GpuBuild
 from workers.engines.tensorrt import profiles
+from workers.registry import Registry
 
 rtx = pytest.importorskip("workers.engines.tensorrt_rtx")
 pytest.importorskip("tensorrt_rtx_bindings", reason="needs the extra [tensorrt-rtx]")
@@ -105,3 +108,35 @@ def test_a_plan_that_cannot_be_proven_here_is_built_but_not_published(make_bundl
     assert 0 == code
     assert "neither proven nor published" in capsys.readouterr().out
     assert not (bundle / "engines").exists()
+
+
+class Config:
+    """Stands in for a builder's configuration, which only a GPU has: what it measured follows what it was given."""
+
+    def create_timing_cache(self, stored):
+        return None if stored == b"damaged" else SimpleNamespace(serialize=lambda: stored + b"+")
+
+    def set_timing_cache(self, cache, *, ignore_mismatch):
+        assert cache is not None
+        assert not ignore_mismatch
+
+
+def test_timings_of_a_gpu_are_kept_in_the_registry(monkeypatch, tmp_path):
+    """
+    Each build goes on from what the last one on such a GPU kept; damaged timings are measured anew.
+    """
+    monkeypatch.setattr(tensorrt, "present_gpu", lambda: ("NVIDIA H100", "9.0"))
+    product = tensorrt.Product("TensorRT", "a_module")
+    product.__dict__["trt"] = SimpleNamespace(__version__="11.0")
+    timings = Registry(str(tmp_path)).timings
+    for _ in range(2):
+        with product._timed(Config(), timings):
+            pass
+
+    assert b"++" == (tmp_path / "timings" / "tensorrt-11.0-nvidia-h100.bin").read_bytes()
+    timings.keep("tensorrt-11.0-NVIDIA H100", b"damaged")
+    with product._timed(Config(), timings):
+        pass
+    assert b"+" == timings.read("tensorrt-11.0-NVIDIA H100")
+    assert b"" == timings.read("tensorrt-11.0-NVIDIA A100")
+    assert [] == Registry(str(tmp_path)).names()

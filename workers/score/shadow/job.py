@@ -116,7 +116,7 @@ def _score(
     )
     work = Work(
         source=source,
-        objects=lambda: iter([sample.objects]),
+        objects=lambda _notes: iter([sample.objects]),
         digest=fingerprint(source, Selection(), engine.fingerprint, scores=True, shadow=keys),
     )
     return finish_work(asked, work, engine, opener, metrics)
