@@ -40,6 +40,11 @@ def job_request(settings: SubmitSettings, variables: dict[str, str]) -> JobReque
     """
     command = list(settings.command)
     name = _checked(command)
+    if settings.image is not None and settings.working_dir is not None:
+        raise SettingsError(
+            "--image and --working-dir cannot be had together: Ray runs a container with what is in it. "
+            "Build the source into the image, or leave the image out"
+        )
     if "ray_address" in COMMANDS[name].model_fields:
         variables = {"LGA_RAY_ADDRESS": "auto"} | variables  # The cluster of the job, and not one of its own.
     runtime_env: dict[str, Any] = {"env_vars": variables}

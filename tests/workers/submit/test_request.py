@@ -111,3 +111,11 @@ def test_what_is_wrong_is_told_before_anything_is_sent(arguments, told):
     """
     with pytest.raises(SettingsError, match=told):
         job_request(settings(*arguments), {})
+
+
+def test_an_image_and_a_folder_exclude_each_other(tmp_path):
+    """
+    Ray would refuse them after packing; here the way out is told.
+    """
+    with pytest.raises(SettingsError, match="Build the source into the image"):
+        job_request(settings("--image", "lga:cpu", "--working-dir", str(tmp_path), *SCORE), {})
