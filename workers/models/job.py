@@ -11,6 +11,7 @@ from rich.table import Table
 from workers.console import result_console
 from workers.engines import EngineRecord
 from workers.errors import ObjectMissing, SettingsError
+from workers.models.lineage import lineage, text
 from workers.registry import METRICS_FILE, RECORD_FILE, TRAINING_FILE, Registry, Version
 from workers.settings import ModelsListSettings, ModelsPromoteSettings, ModelsRollbackSettings, ModelsShowSettings
 from workers.storage import open_store
@@ -94,11 +95,10 @@ def _facts(registry: Registry, version: Version) -> Iterator[tuple[str, str]]:
         ("recipe", "recipe", "name"),
         ("weights", "weights_sha256"),
     ):
-        yield name, _text(record, *path)
+        yield name, text(record, *path)
     for key, name in _FIGURES.items():
         yield f"{name} on validation", _figure(validation, key)
-    yield "trained on", _text(training, "manifest", "uri")
-    yield "manifest", _text(training, "manifest", "digest")
+    yield from lineage(training)
 
 
 def _pointing(registry: Registry, version: Version) -> list[str]:
@@ -131,15 +131,6 @@ def _read(version: Version, file: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{store.uri(file)} is not JSON: {error}") from error
     return document if isinstance(document, dict) else {}
-
-
-def _text(document: object, *path: str) -> str:
-    """A value deep in a document, as text; lists with their length."""
-    for name in path:
-        document = document.get(name) if isinstance(document, dict) else None
-    if isinstance(document, list):
-        return f"{len(document)}: {', '.join(map(str, document))}"
-    return "-" if document is None else str(document)
 
 
 def _figure(figures: object, key: str) -> str:
