@@ -267,6 +267,18 @@ TRAINING = (
         queries=((_run("lga_train_learning_rate"), "{{run}}"),),
     ),
     Graph(
+        title="Age of the newest checkpoint",
+        text="What would be trained again if all workers were lost now.",
+        unit="s",
+        queries=((_run("time() - lga_train_checkpoint_timestamp_seconds"), "{{run}}"),),
+    ),
+    Graph(
+        title="How the last trainings ended",
+        text="0: published; 4: the gate refused, and the table in the log says why; others: it failed.",
+        unit="none",
+        queries=(('lga_last_run_exit_code{command="train"}', "{{pipeline}}"),),
+    ),
+    Graph(
         title="mAP of the last trainings",
         text="Of the best epoch that was published.",
         unit="percentunit",
