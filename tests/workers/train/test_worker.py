@@ -18,7 +18,7 @@ from safetensors.torch import save
 from lga_model.config import FAST, ImageConfig, ModelConfig
 from lga_model.network import build_network
 from workers.storage import open_store
-from workers.train import preemption
+from workers.train import monitor, preemption
 from workers.train.checkpoints import STATE_FILE, read_progress
 from workers.train.dataset import Sample, Splits
 from workers.train.plan import Plan
@@ -158,25 +158,34 @@ def test_a_finished_run_has_nothing_left_to_do(undisturbed, splits):
     assert [] == again.saved_at
 
 
-def test_a_node_that_will_be_taken_away_makes_a_checkpoint(tmp_path, splits, undisturbed):
+class Warned(Mailbox):
+    """The node gets its notice during the first step."""
+
+    def take(self, name, *arguments):
+        if name == "start":
+            NOTICE.set()
+            time.sleep(0.1)
+        return super().take(name, *arguments)
+
+
+class Ending(Mailbox):
+    """The driver has to end, and asks for a last checkpoint."""
+
+    def take(self, name, *arguments):
+        return super().take(name, *arguments) or name == "work"
+
+
+@pytest.mark.parametrize("kind", [Warned, Ending])
+def test_who_has_to_go_makes_a_checkpoint_first(tmp_path, splits, undisturbed, monkeypatch, kind):
     """
-    At the next step, between two that were due, and once: the run that continues there ends as if nothing had been.
+    At the next step, between two that were due: the run that continues there ends as if nothing had been.
     """
-
-    class Warned(Mailbox):
-        """Gets the notice during the first step."""
-
-        def take(self, name, *arguments):
-            if name == "start":
-                NOTICE.set()
-                time.sleep(0.1)
-            return super().take(name, *arguments)
-
-    warned = Warned(dies_at=1)
+    monkeypatch.setattr(monitor, "_POST_EVERY_S", 0.0)
+    mailbox = kind(dies_at=1)
     with pytest.raises(Killed):
-        work(tmp_path, splits, warned)
+        work(tmp_path, splits, mailbox)
     NOTICE.clear()
     work(tmp_path, splits, Mailbox())
 
-    assert [1] == warned.saved_at
+    assert [1] == mailbox.saved_at
     assert outcome(undisturbed[0]) == outcome(tmp_path)
