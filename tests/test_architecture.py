@@ -21,7 +21,7 @@ LAYERS = [
     {"workers.errors"},
     {"workers.settings"},
     {"workers.console", "workers.logs", "workers.metrics", "workers.progress"},
-    {"workers.storage", "workers.downloads", "workers.patience", "workers.runtime"},
+    {"workers.storage", "workers.storage_requests", "workers.downloads", "workers.patience", "workers.runtime"},
     {"workers.documents", "workers.manifest", "workers.registry", "workers.engines", "workers.tags", "workers.runs"},
     {"jobs"},
     {"workers.__main__"},
@@ -43,7 +43,7 @@ ONLY_IN = {
         "workers.compile.metrics",
         "workers.score.metrics",
         "workers.train.metrics",
-        "workers.storage",
+        "workers.storage_requests",
     },
 }
 """Libraries that only these modules, and what lies below them, may import."""

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from workers.console import result_console
-from workers.documents import Document, inside, read_document, section
+from workers.documents import Document, read_document, section
 from workers.engines import EngineRecord
+from workers.models.lineage import lineage, text
 from workers.registry import METRICS_FILE, RECORD_FILE, TRAINING_FILE, Registry, Version
 from workers.settings import ModelsListSettings, ModelsPromoteSettings, ModelsRollbackSettings, ModelsShowSettings
 from workers.storage import open_store
@@ -93,11 +94,10 @@ def _facts(registry: Registry, version: Version) -> Iterator[tuple[str, str]]:
         ("recipe", "recipe", "name"),
         ("weights", "weights_sha256"),
     ):
-        yield name, _text(record, *path)
+        yield name, text(record, *path)
     for key, name in _FIGURES.items():
         yield f"{name} on validation", _figure(validation, key)
-    yield "trained on", _text(training, "manifest", "uri")
-    yield "manifest", _text(training, "manifest", "digest")
+    yield from lineage(training)
 
 
 def _pointing(registry: Registry, version: Version) -> list[str]:
@@ -118,14 +118,6 @@ def _engine_facts(record: EngineRecord) -> Iterator[tuple[str, str]]:
         if parity.max_heatmap_difference is not None:
             yield "  heatmap", f"at most {parity.max_heatmap_difference:.1e} off"
         yield "  PAM", f"at most {parity.max_pam_difference:.1e} of its maximum off"
-
-
-def _text(document: object, *path: str) -> str:
-    """A value deep in a document, as text; lists with their length."""
-    value = inside(document, *path)
-    if isinstance(value, list):
-        return f"{len(value)}: {', '.join(map(str, value))}"
-    return "-" if value is None else str(value)
 
 
 def _figure(figures: Document, key: str) -> str:
