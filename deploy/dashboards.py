@@ -47,12 +47,12 @@ def _spread(histogram: str) -> tuple[tuple[str, str], ...]:
 
 
 _BUSY = (
-    'sum without (stage) (rate(lga_score_stage_seconds_total{stage="predict"}[5m]))'
+    'sum without (stage) (rate(lga_score_stage_seconds_total{stage="predict"}[$__rate_interval]))'
     " / sum without (device) (lga_score_engines)"
 )
 _FILL = (
-    'sum without (status) (rate(lga_score_images_total{status="ok"}[5m]))'
-    " / (rate(lga_score_engine_batches_total[5m]) > 0) / lga_score_batch_size"
+    'sum without (status) (rate(lga_score_images_total{status="ok"}[$__rate_interval]))'
+    " / (rate(lga_score_engine_batches_total[$__rate_interval]) > 0) / lga_score_batch_size"
 )
 _LABEL_SHARE = (
     "lga_score_labels_total / on (job, instance) group_left () sum by (job, instance) (lga_score_labels_total)"
@@ -62,8 +62,9 @@ _FAILED_SHARE = (
     ' (lga_last_run_objects{state="ok"} + ignoring (state) lga_last_run_objects{state="failed"})'
 )
 _WAITING = (
-    "rate(lga_train_data_wait_seconds_total[5m])"
-    " / (rate(lga_train_data_wait_seconds_total[5m]) + rate(lga_train_step_seconds_total[5m]))"
+    "rate(lga_train_data_wait_seconds_total[$__rate_interval])"
+    " / (rate(lga_train_data_wait_seconds_total[$__rate_interval])"
+    " + rate(lga_train_step_seconds_total[$__rate_interval]))"
 )
 
 FLEET = (
@@ -101,11 +102,14 @@ FLEET = (
     ),
     _lines(
         "Speed now", "Objects of all runs, by outcome.", "cps",
-        ("sum by (status) (rate(lga_score_images_total[5m]))", "{{status}}"),
+        ("sum by (status) (rate(lga_score_images_total[$__rate_interval]))", "{{status}}"),
     ),
     _lines(
         "Requests to the store", "By what became of them; throttled ones are repeated.", "reqps",
-        ("sum by (operation, outcome) (rate(lga_storage_requests_total[5m])) > 0", "{{operation}} {{outcome}}"),
+        (
+            "sum by (operation, outcome) (rate(lga_storage_requests_total[$__rate_interval])) > 0",
+            "{{operation}} {{outcome}}",
+        ),
     ),
 )  # fmt: skip
 
@@ -117,7 +121,7 @@ RUN = (
     _lines("Time left", "At the rate of this attempt so far.", "s", (_run("lga_score_remaining_seconds"), "{{run}}")),
     _lines(
         "Objects by outcome", "Failed ones are rows with a reason.", "cps",
-        (_run("rate(lga_score_images_total[5m])"), "{{status}}"),
+        (_run("rate(lga_score_images_total[$__rate_interval])"), "{{status}}"),
     ),
     _lines(
         "Failures by reason", "The closed set of reasons; each row has its detail.", "short",
@@ -125,7 +129,7 @@ RUN = (
     ),
     _lines(
         "Seconds in each stage", "Of all workers together, in one second: cores or engines at work.", "short",
-        (_run("rate(lga_score_stage_seconds_total[5m])"), "{{stage}}"),
+        (_run("rate(lga_score_stage_seconds_total[$__rate_interval])"), "{{stage}}"),
     ),
     _lines(
         "Engines busy", "Share of the time in which the engines compute; far below 1 they wait for photographs.",
@@ -141,12 +145,12 @@ RUN = (
     ),
     _lines(
         "Bytes", "Photographs read and shards written.", "Bps",
-        (_run("rate(lga_score_read_bytes_total[5m])"), "read"),
-        (_run("rate(lga_score_written_bytes_total[5m])"), "written"),
+        (_run("rate(lga_score_read_bytes_total[$__rate_interval])"), "read"),
+        (_run("rate(lga_score_written_bytes_total[$__rate_interval])"), "written"),
     ),
     _lines(
         "Requests to the store", "Of the driver, and of its fetching tasks with each shard.", "reqps",
-        (_run("sum by (job, instance, outcome) (rate(lga_storage_requests_total[5m]))"), "{{outcome}}"),
+        (_run("sum by (job, instance, outcome) (rate(lga_storage_requests_total[$__rate_interval]))"), "{{outcome}}"),
     ),
 )  # fmt: skip
 
@@ -192,7 +196,10 @@ TRAINING = (
     _lines("Loss", "Mean of the latest steps, by term of Eq. 1.", "none", (_run("lga_train_loss"), "{{term}}")),
     _lines("Validation mAP", "Of the latest epoch.", "percentunit", (_run("lga_train_map"), "{{run}}")),
     _lines("Focus in the true boxes", "On the validation split.", "percentunit", (_run("lga_train_focus"), "{{run}}")),
-    _lines("Images", "Trained on, by all workers.", "cps", (_run("rate(lga_train_images_total[5m])"), "{{run}}")),
+    _lines(
+        "Images", "Trained on, by all workers.", "cps",
+        (_run("rate(lga_train_images_total[$__rate_interval])"), "{{run}}"),
+    ),
     _lines(
         "Waiting for data", "Share of the workers' time; above a tenth, add cores or cache.", "percentunit",
         (_run(_WAITING), "{{run}}"),

@@ -28,18 +28,20 @@ Line = tuple[str, list[float], list[float]]
 """Legend, seconds since the start, values."""
 
 
+def plain_query(expression: str, rate_s: int = 300) -> str:
+    """A query of a dashboard as Prometheus takes it: every run, and rates over so many seconds."""
+    return expression.replace("$run", ".*").replace("$__rate_interval", f"{rate_s}s")
+
+
 def answer(prometheus: str, expression: str, start: float, end: float) -> list[dict[str, Any]]:
     """The series of one query of a dashboard, with every run, over a stretch of time.
 
     Raises:
         ValueError: If Prometheus does not take the query.
     """
-    asked = {
-        "query": expression.replace("$run", ".*"),
-        "start": start,
-        "end": end,
-        "step": max(1.0, (end - start) / _POINTS),
-    }
+    step_s = max(1.0, (end - start) / _POINTS)
+    query = plain_query(expression, rate_s=max(15, round(4 * step_s)))
+    asked = {"query": query, "start": start, "end": end, "step": step_s}
     url = f"{prometheus}/api/v1/query_range?{urllib.parse.urlencode(asked)}"
     with urllib.request.urlopen(url, timeout=30) as reply:  # noqa: S310 - the address is the caller's own
         content = json.load(reply)
@@ -104,7 +106,7 @@ def _clock(seconds: float, _position: int | None = None) -> str:
 
 
 def _percent(share: float, _position: int | None = None) -> str:
-    return f"{share:.0%}"
+    return f"{100 * share:.3g}%"
 
 
 def _bytes(number: float, _position: int | None = None) -> str:

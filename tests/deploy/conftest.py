@@ -73,7 +73,9 @@ def run_pushgateway() -> Iterator[str]:
     """A running Pushgateway: HOST:PORT."""
     address = f"127.0.0.1:{find_port()}"
     process = subprocess.Popen(
-        [find_program("prometheus-pushgateway"), f"--web.listen-address={address}"], stderr=subprocess.DEVNULL
+        # Debian's keeps what it was told in a file of the system's, where the next one would find it.
+        [find_program("prometheus-pushgateway"), f"--web.listen-address={address}", "--persistence.file="],
+        stderr=subprocess.DEVNULL,
     )
     try:
         wait(f"http://{address}/-/ready", process)

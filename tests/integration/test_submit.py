@@ -217,7 +217,9 @@ def test_an_interrupt_stops_the_job_when_that_was_asked_for(cluster, tmp_path, f
     assert ("has run already: STOPPED" if ends else "is there already") in found
 
 
-@pytest.mark.parametrize(("token", "told"), [("wrong-token-0815", "invalid"), (None, "no authentication token")])
+@pytest.mark.parametrize(
+    ("token", "told"), [("wrong-token-0815", "Invalid authentication token"), (None, "find an authentication token")]
+)
 def test_without_the_token_of_the_cluster_nothing_runs(cluster, tmp_path, token, told):
     """
     Exit code 5, and which variables to set; neither token is told.
@@ -226,7 +228,7 @@ def test_without_the_token_of_the_cluster_nothing_runs(cluster, tmp_path, token,
 
     assert 5 == code, found
     assert told in found
-    assert "RAY_AUTH_TOKEN" in found
+    assert "Give the cluster's token in RAY_AUTH_TOKEN" in found
     assert "wrong-token-0815" not in found
     assert "Traceback" not in found
 

@@ -53,8 +53,17 @@ def _follow(server: JobServer, name: str, *, stop: bool) -> int:
         print(f"the job {name} was stopped", file=sys.stderr)
         raise
     if (code := exit_code(state, name)) and state.exit_code is None:
-        raise ClusterError(f"the job {name} ended as {state.status}: {state.message}")
+        raise ClusterError(f"the job {name} ended as {state.status}: {_gist(state.message)}")
     return code
+
+
+def _gist(message: str) -> str:
+    """What a message of Ray says before and after the tracebacks of its own code."""
+    before, traceback, after = message.partition("Traceback (most recent call last)")
+    if not traceback:
+        return message
+    last = next((line.strip() for line in reversed(after.splitlines()) if line.strip()), "")
+    return f"{before.strip()} {last}"
 
 
 def exit_code(state: JobState, name: str) -> int:

@@ -110,9 +110,11 @@ class JobServer:
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
+        from ray.exceptions import RayError  # noqa: PLC0415 - as above
+
         try:
             yield
-        except (ConnectionError, RuntimeError, OSError, ValueError, ImportError) as error:
+        except (RayError, ConnectionError, RuntimeError, OSError, ValueError, ImportError) as error:
             line = _first_line(error)
             advice = "Check --address and that the cluster is up"
             if "ray[default]" in line or isinstance(error, ImportError):
