@@ -45,7 +45,7 @@ def _at(document: object, *path: str) -> object:
 def _named(training: object, name: tuple[str, ...], detail: tuple[str, ...]) -> str:
     """A name with what says exactly which one."""
     shown, exactly = text(training, *name), text(training, *detail)
-    return shown if exactly in ("-", shown) else f"{shown} ({exactly})"
+    return shown if shown == "-" or exactly in ("-", shown) else f"{shown} ({exactly})"
 
 
 def _settings(settings: object) -> str:
@@ -72,7 +72,7 @@ def _gate(gate: object) -> Iterator[tuple[str, str]]:
     """What the gate said, and every figure that it looked at."""
     checks = _at(gate, "checks")
     if not isinstance(checks, list) or not checks:
-        yield "gate", "-"
+        yield "gate", "off" if checks == [] else "-"
         return
     against = _at(gate, "against")
     rival = "no production model to beat" if against is None else f"against {against}"
