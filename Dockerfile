@@ -1,33 +1,46 @@
 # The image of every job: driver, Ray head, Ray worker, launcher.
 #
 #   docker build --target runtime-cpu -t lga:cpu .        OpenVINO and ONNX Runtime
-#   docker build --target runtime -t lga:gpu .            the same and TensorRT
+#   docker build --target runtime -t lga:gpu .            the same, TensorRT and TensorRT for RTX
 #
-# Pin the base in production: --build-arg BASE=python:3.11-slim-bookworm@sha256:... Any base with python3 (3.11 or newer),
-# its venv module and apt does. See deploy/README.md for a build without a registry.
-ARG BASE=python:3.11-slim-bookworm
+# Any base with python3 (3.11 or newer), its venv module and apt does; keep yours pinned by its digest. See
+# deploy/README.md for a build without a registry.
+#
+# checkov:skip=CKV_DOCKER_2:a job ends by itself; for what runs longer KubeRay brings its own probes
+# checkov:skip=CKV_DOCKER_7:the base is the argument below, by tag and digest
+ARG BASE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
 # hadolint ignore=DL3006
-FROM ${BASE} AS deps
+FROM ${BASE} AS tools
 ARG UV_VERSION=0.13.9
 # uv stands outside of the environment that is copied on: no installer at run time.
-RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==${UV_VERSION} && python3 -m venv --without-pip /opt/lga
+RUN python3 -m venv /opt/uv \
+    && /opt/uv/bin/pip install --no-cache-dir --quiet uv==${UV_VERSION} \
+    && python3 -m venv --without-pip /opt/lga
 WORKDIR /source
 COPY pyproject.toml requirements.lock ./
-# The lock as constraints: exactly its versions, held to its hashes, without the tools of developers.
+
+FROM tools AS deps
+# The lock as constraints: exactly its versions, held to its hashes, without the tools of developers. Compiled here, as
+# the processes of a run may write nothing: each would compile torch again.
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv pip install --quiet --python /opt/lga/bin/python --link-mode copy --no-build --constraint requirements.lock \
-        --requirement pyproject.toml --extra openvino --extra heif --extra mlflow --extra cluster
+    /opt/uv/bin/uv pip install --quiet --python /opt/lga/bin/python --link-mode copy --compile-bytecode --no-build \
+        --constraint requirements.lock --requirement pyproject.toml \
+        --extra openvino --extra heif --extra mlflow --extra cluster
 
 FROM deps AS deps-gpu
-# TensorRT's package fetches NVIDIA's libraries itself, so it is not in the lock and needs a build.
-ARG TENSORRT_VERSION=10.13.3.9
+# TensorRT itself is no wheel: its package fetches NVIDIA's own when it is built, so the lock cannot hold it. It belongs
+# to the same CUDA as torch. Empty leaves it out, where NVIDIA cannot be reached.
+ARG TENSORRT=tensorrt-cu13==11.4.0.106
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv pip install --quiet --python /opt/lga/bin/python --link-mode copy "tensorrt==${TENSORRT_VERSION}"
+    /opt/uv/bin/uv pip install --quiet --python /opt/lga/bin/python --link-mode copy --compile-bytecode \
+        --constraint requirements.lock --requirement pyproject.toml \
+        --extra openvino --extra heif --extra mlflow --extra cluster --extra tensorrt-rtx ${TENSORRT}
 
-FROM deps AS app
+FROM tools AS app
 COPY . .
-RUN /opt/uv/bin/uv pip install --quiet --no-cache --python /opt/lga/bin/python --no-deps --target /opt/app .
+RUN /opt/uv/bin/uv pip install --quiet --no-cache --no-deps --python /opt/lga/bin/python --compile-bytecode \
+        --build-constraint requirements.lock --target /opt/app .
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS system
@@ -43,13 +56,14 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates tini wget \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 1000 lga \
-    && useradd --uid 1000 --gid 1000 --create-home --shell /bin/bash lga
+    && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /tmp --shell /bin/bash lga
+# The root file system may be read-only: everything that is written goes to /tmp, which is a volume then.
 ENV PATH=/opt/app/bin:/opt/lga/bin:$PATH \
     PYTHONPATH=/opt/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
     RAY_USAGE_STATS_ENABLED=0
-# The root file system may be read-only: everything that is written goes to /tmp, which is a volume then.
 WORKDIR /tmp
 USER 1000:1000
 ENTRYPOINT ["tini", "--"]

@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 UV_VERSION := 0.13.9
+# Where osv-scanner keeps OSV's export of PyPI; `make check AUDIT_DATABASE=all.zip` takes another.
+AUDIT_DATABASE ?= ~/.cache/osv-scanner/PyPI/all.zip
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench docs chaos sbom lock clean
@@ -32,11 +34,13 @@ demo: setup  ## Run the whole loop on this machine: train, compile, tag a bucket
 test: setup  ## Run the tests
 	@$(BIN)/python -m pytest -m "not chaos and not gpu"
 
-check: setup  ## Lint, types and the architecture
+check: setup  ## Lint, types, the architecture, and known vulnerabilities where a database is at hand
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python deploy/generate.py --check
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/python deploy/audit.py $(AUDIT_DATABASE)
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
 
 format: setup  ## Format the source

@@ -44,7 +44,7 @@ from lga_model.images import PREPROCESSING, decode_image
 from lga_model.network import LGANet, build_network
 from workers.compile.build import build_engine, load_source, write_record
 from workers.demo.local_s3 import local_s3
-from workers.engines import FASTEST_FIRST, Parity
+from workers.engines import FASTEST_FIRST, Parity, Target
 from workers.registry import Registry
 from workers.storage import Store, forget_client, open_store
 
@@ -92,7 +92,7 @@ def photograph(number: int) -> bytes:
     random = np.random.default_rng(number)
     layers = [
         cv2.resize(random.normal(0, strength, (HEIGHT // scale + 1, WIDTH // scale + 1, 3)), (WIDTH, HEIGHT))
-        for scale, strength in ((3, 22), (12, 40), (48, 40))
+        for scale, strength in ((3, 22), (12, 40), (48, 20))
     ]
     hue = np.array([[[number % CLASSES * 180 // CLASSES, 200, 190]]], np.uint8)
     tint = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR).astype(np.float64)
@@ -134,7 +134,7 @@ def _fit_classifier(network: LGANet, images: list[np.ndarray[Any, Any]]) -> None
     """The nearest mean of each tint, as a linear layer over the pooled features."""
     with torch.no_grad():
         features = torch.cat(
-            [network(torch.from_numpy(image[None])).action_features_BKHW.mean(dim=(2, 3)) for image in images]
+            [network(torch.from_numpy(image[None])).features_BKHW.mean(dim=(2, 3)) for image in images]
         )
         means = torch.stack([features[number::CLASSES].mean(dim=0) for number in range(CLASSES)])
         centre = means.mean(dim=0)
@@ -144,7 +144,7 @@ def _fit_classifier(network: LGANet, images: list[np.ndarray[Any, Any]]) -> None
         network.action.classifier.bias.copy_(-scale * ((apart * centre).sum(dim=1) + apart.square().sum(dim=1) / 2))
 
 
-def engines() -> list[str]:
+def engines() -> list[Target]:
     """Targets whose runtime is installed and runs on a CPU."""
     return [target for target in FASTEST_FIRST if not target.startswith("tensorrt")]
 

@@ -84,7 +84,7 @@ def bare(network: LGANet, optimiser: torch.optim.Optimizer, arrays: Arrays, reci
         if said.heatmap_BHW is not None:
             loss = loss + recipe.mask_weight * functional.mse_loss(said.heatmap_BHW, arrays.mask_NHW[index_B])
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     spent.cpu_s, spent.wall_s = time.process_time() - cpu, time.monotonic() - wall
     return spent
@@ -127,7 +127,7 @@ def measure(data: Data, recipe: Recipe, options: argparse.Namespace) -> list[tup
     config = ModelConfig(backbone=options.backbone, classes=data.classes, image=image)
     training = Training(build_network(config), recipe, options.steps, torch.device("cpu"))
     memory = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    network = build_network(config).to(memory_format=memory).train()  # type: ignore[call-overload]
+    network = build_network(config).to(memory_format=memory).train()
     optimiser, grid_hw = build_optimiser(network, recipe), network.feature_size
     arrays = in_memory(data, grid_hw)
     forgetful = dataclasses.replace(data, source=ImageSource(options.size_px, cache_bytes=0))
@@ -149,8 +149,8 @@ def show(rounds: list[tuple[Spent, Spent, Spent]], options: argparse.Namespace) 
     for column in ("loop", "images per CPU second", "of bare", "images/s", "of bare", "first batch, s", "starved"):
         table.add_column(column, justify="left" if column == "loop" else "right")
     bare_rounds = [spent[2] for spent in rounds]
-    for name, column in (("ours, decoding", 0), ("ours, from memory", 1), ("bare", 2)):
-        mine = [spent[column] for spent in rounds]
+    for name, loop in (("ours, decoding", 0), ("ours, from memory", 1), ("bare", 2)):
+        mine = [spent[loop] for spent in rounds]
         pairs = list(zip(mine, bare_rounds, strict=True))
         table.add_row(
             name,

@@ -11,7 +11,7 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefre
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Graph:
     """One panel."""
 
@@ -24,267 +24,194 @@ class Graph:
     """A single number instead of lines."""
 
 
+def _lines(title: str, text: str, unit: str, *queries: tuple[str, str]) -> Graph:
+    return Graph(title, text, unit, queries)
+
+
+def _number(title: str, text: str, unit: str, *queries: tuple[str, str]) -> Graph:
+    return Graph(title, text, unit, queries, number=True)
+
+
 def _run(expression: str, labels: str = "") -> str:
     """Only the runs that the variable names, each with its name. A series that nobody serves is not there."""
     return f'({expression}) * on (job, instance) group_left (run{labels}) lga_run_info{{run=~"$run"}}'
 
 
-FLEET = (
-    Graph(
-        title="Hours since the last success",
-        text="Of each schedule; more than one and a half periods is an alert.",
-        unit="s",
-        queries=(("time() - lga_last_run_success_timestamp_seconds", "{{command}} {{pipeline}}"),),
-        number=True,
-    ),
-    Graph(
-        title="Exit code of the last run",
-        text="0 done, 3 too many failures, 4 refused, anything else failed.",
-        unit="none",
-        queries=(("lga_last_run_exit_code", "{{command}} {{pipeline}}"),),
-        number=True,
-    ),
-    Graph(
-        title="Age of the model in use",
-        text="Since the version was published.",
-        unit="s",
-        queries=(("time() - lga_last_run_model_created_timestamp_seconds", "{{pipeline}}"),),
-        number=True,
-    ),
-    Graph(
-        title="Runs at work",
-        text="Processes that serve metrics now.",
-        unit="none",
-        queries=(('count by (command) (lga_run_info{run=~"$run"})', "{{command}}"),),
-        number=True,
-    ),
-    Graph(
-        title="Objects of the last runs",
-        text="Where every listed object went: listed = ok + failed + skipped.",
-        unit="short",
-        queries=(("lga_last_run_objects", "{{pipeline}} {{state}}"),),
-    ),
-    Graph(
-        title="Duration of the last runs",
-        text="However they ended.",
-        unit="s",
-        queries=(("lga_last_run_duration_seconds", "{{command}} {{pipeline}}"),),
-    ),
-    Graph(
-        title="Speed now",
-        text="Objects of all runs, by outcome.",
-        unit="cps",
-        queries=(("sum by (status) (rate(lga_score_images_total[5m]))", "{{status}}"),),
-    ),
-    Graph(
-        title="Requests to the store",
-        text="By what became of them; throttled ones are repeated.",
-        unit="reqps",
-        queries=(
-            ("sum by (operation, outcome) (rate(lga_storage_requests_total[5m])) > 0", "{{operation}} {{outcome}}"),
-        ),
-    ),
+def _spread(histogram: str) -> tuple[tuple[str, str], ...]:
+    """Median and lower tenth of what a histogram saw."""
+    buckets = f"sum by (job, instance, le) ({histogram}_bucket)"
+    return tuple(
+        (_run(f"histogram_quantile({quantile}, {buckets})"), name)
+        for quantile, name in ((0.5, "median"), (0.1, "lower tenth"))
+    )
+
+
+_BUSY = (
+    'sum without (stage) (rate(lga_score_stage_seconds_total{stage="predict"}[5m]))'
+    " / sum without (device) (lga_score_engines)"
 )
+_FILL = (
+    'sum without (status) (rate(lga_score_images_total{status="ok"}[5m]))'
+    " / (rate(lga_score_engine_batches_total[5m]) > 0) / lga_score_batch_size"
+)
+_LABEL_SHARE = (
+    "lga_score_labels_total / on (job, instance) group_left () sum by (job, instance) (lga_score_labels_total)"
+)
+_FAILED_SHARE = (
+    'lga_last_run_objects{state="failed"} / ignoring (state)'
+    ' (lga_last_run_objects{state="ok"} + ignoring (state) lga_last_run_objects{state="failed"})'
+)
+_WAITING = (
+    "rate(lga_train_data_wait_seconds_total[5m])"
+    " / (rate(lga_train_data_wait_seconds_total[5m]) + rate(lga_train_step_seconds_total[5m]))"
+)
+
+FLEET = (
+    _number(
+        "Since the last success", "Of each schedule; more than one and a half periods is an alert.", "s",
+        ("time() - lga_last_run_success_timestamp_seconds", "{{command}} {{pipeline}}"),
+    ),
+    _number(
+        "Exit code of the last run", "0 done, 3 too many failures, 4 refused, anything else failed.", "none",
+        ("lga_last_run_exit_code", "{{command}} {{pipeline}}"),
+    ),
+    _number(
+        "Age of the model in use", "Since the version was published.", "s",
+        ("time() - lga_last_run_model_created_timestamp_seconds", "{{pipeline}}"),
+    ),
+    _number(
+        "Runs at work", "Processes that serve metrics now.", "none",
+        ('count by (command) (lga_run_info{run=~"$run"})', "{{command}}"),
+    ),
+    _lines(
+        "Objects of the last runs", "Where every listed object went: listed = ok + failed + skipped.", "short",
+        ("lga_last_run_objects", "{{pipeline}} {{state}}"),
+    ),
+    _lines(
+        "Duration of the last runs", "However they ended.", "s",
+        ("lga_last_run_duration_seconds", "{{command}} {{pipeline}}"),
+    ),
+    _lines(
+        "Cost of the last runs", "In the currency of --price-per-hour; empty where nobody named a price.", "none",
+        ("lga_last_run_cost", "{{command}} {{pipeline}}"),
+    ),
+    _lines(
+        "Failures of the last runs by reason", "Rows without a label; `lga runs quarantine` lists them.", "short",
+        ("lga_last_run_failures > 0", "{{pipeline}} {{reason}}"),
+    ),
+    _lines(
+        "Speed now", "Objects of all runs, by outcome.", "cps",
+        ("sum by (status) (rate(lga_score_images_total[5m]))", "{{status}}"),
+    ),
+    _lines(
+        "Requests to the store", "By what became of them; throttled ones are repeated.", "reqps",
+        ("sum by (operation, outcome) (rate(lga_storage_requests_total[5m])) > 0", "{{operation}} {{outcome}}"),
+    ),
+)  # fmt: skip
 
 RUN = (
-    Graph(
-        title="Objects",
-        text="From the ledger: listed = skipped + written + pending.",
-        unit="short",
-        queries=((_run("lga_score_objects"), "{{state}}"),),
+    _lines(
+        "Objects", "From the ledger: listed = skipped + written + pending.", "short",
+        (_run("lga_score_objects"), "{{state}}"),
     ),
-    Graph(
-        title="Time left",
-        text="At the rate of this attempt so far.",
-        unit="s",
-        queries=((_run("lga_score_remaining_seconds"), "{{run}}"),),
+    _lines("Time left", "At the rate of this attempt so far.", "s", (_run("lga_score_remaining_seconds"), "{{run}}")),
+    _lines(
+        "Objects by outcome", "Failed ones are rows with a reason.", "cps",
+        (_run("rate(lga_score_images_total[5m])"), "{{status}}"),
     ),
-    Graph(
-        title="Objects by outcome",
-        text="Failed ones are rows with a reason.",
-        unit="cps",
-        queries=((_run("rate(lga_score_images_total[5m])"), "{{status}}"),),
+    _lines(
+        "Failures by reason", "The closed set of reasons; each row has its detail.", "short",
+        (_run("lga_score_failures_total"), "{{reason}}"),
     ),
-    Graph(
-        title="Failures by reason",
-        text="The closed set of reasons; each row has its detail.",
-        unit="short",
-        queries=((_run("lga_score_failures_total"), "{{reason}}"),),
+    _lines(
+        "Seconds in each stage", "Of all workers together, in one second: cores or engines at work.", "short",
+        (_run("rate(lga_score_stage_seconds_total[5m])"), "{{stage}}"),
     ),
-    Graph(
-        title="Seconds in each stage",
-        text="Of all workers together, in one second: cores or engines at work.",
-        unit="short",
-        queries=((_run("rate(lga_score_stage_seconds_total[5m])"), "{{stage}}"),),
+    _lines(
+        "Engines busy", "Share of the time in which the engines compute; far below 1 they wait for photographs.",
+        "percentunit", (_run(_BUSY), "{{run}}"),
     ),
-    Graph(
-        title="Engines busy",
-        text="Share of the time in which the engines compute; far below 1 they wait for photographs.",
-        unit="percentunit",
-        queries=(
-            (
-                _run(
-                    'sum without (stage) (rate(lga_score_stage_seconds_total{stage="predict"}[5m]))'
-                    " / sum without (device) (lga_score_engines)"
-                ),
-                "{{run}}",
-            ),
-        ),
+    _lines(
+        "Batch fill", "Images in an engine call, of the batch size; far below 1 a GPU is paid for and not used.",
+        "percentunit", (_run(_FILL), "{{run}}"),
     ),
-    Graph(
-        title="Bytes",
-        text="Photographs read and shards written.",
-        unit="Bps",
-        queries=(
-            (_run("rate(lga_score_read_bytes_total[5m])"), "read"),
-            (_run("rate(lga_score_written_bytes_total[5m])"), "written"),
-        ),
+    _lines(
+        "Cost", "Of this attempt so far, in the currency of --price-per-hour.", "none",
+        (_run("lga_score_cost_total"), "{{run}}"),
     ),
-    Graph(
-        title="Requests to the store",
-        text="Of the driver and of its fetching tasks.",
-        unit="reqps",
-        queries=((_run("sum by (job, instance, outcome) (rate(lga_storage_requests_total[5m]))"), "{{outcome}}"),),
+    _lines(
+        "Bytes", "Photographs read and shards written.", "Bps",
+        (_run("rate(lga_score_read_bytes_total[5m])"), "read"),
+        (_run("rate(lga_score_written_bytes_total[5m])"), "written"),
     ),
-)
+    _lines(
+        "Requests to the store", "Of the driver, and of its fetching tasks with each shard.", "reqps",
+        (_run("sum by (job, instance, outcome) (rate(lga_storage_requests_total[5m]))"), "{{outcome}}"),
+    ),
+)  # fmt: skip
 
 QUALITY = (
-    Graph(
-        title="Confidence",
-        text="Median and lower tenth of the probability of the label.",
-        unit="percentunit",
-        queries=tuple(
-            (_run(f"histogram_quantile({q}, sum by (job, instance, le) (lga_score_confidence_bucket))"), name)
-            for q, name in ((0.5, "median"), (0.1, "lower tenth"))
-        ),
+    _lines(
+        "Confidence", "Median and lower tenth of the probability of the label.", "percentunit",
+        *_spread("lga_score_confidence"),
     ),
-    Graph(
-        title="Focus",
-        text="Median and lower tenth of the share of the evidence that lies on the person.",
-        unit="percentunit",
-        queries=tuple(
-            (_run(f"histogram_quantile({q}, sum by (job, instance, le) (lga_score_focus_bucket))"), name)
-            for q, name in ((0.5, "median"), (0.1, "lower tenth"))
-        ),
+    _lines(
+        "Focus", "Median and lower tenth of the share of the evidence that lies on the person.", "percentunit",
+        *_spread("lga_score_focus"),
     ),
-    Graph(
-        title="Shares of the labels",
-        text="A label that takes nearly everything is an alert.",
-        unit="percentunit",
-        queries=(
-            (
-                _run(
-                    "lga_score_labels_total"
-                    " / on (job, instance) group_left () sum by (job, instance) (lga_score_labels_total)"
-                ),
-                "{{label}}",
-            ),
-        ),
+    _lines(
+        "Shares of the labels", "A label that takes nearly everything is an alert.", "percentunit",
+        (_run(_LABEL_SHARE), "{{label}}"),
     ),
-    Graph(
-        title="Drift",
-        text="Stability index against the model's validation split; above 0.25 is an alert.",
-        unit="none",
-        queries=(("lga_last_run_drift_psi", "{{pipeline}} {{output}}"),),
+    _lines(
+        "Drift of the last runs", "Stability index against the model's validation split; above 0.25 is an alert.",
+        "none", ("lga_last_run_drift_psi", "{{pipeline}} {{output}}"),
     ),
-    Graph(
-        title="Mean confidence of the last runs",
-        text="A tenth below the two weeks before is an alert.",
-        unit="percentunit",
-        queries=(("lga_last_run_confidence_mean", "{{pipeline}}"),),
+    _lines(
+        "Mean confidence of the last runs", "A tenth below the two weeks before is an alert.", "percentunit",
+        ("lga_last_run_confidence_mean", "{{pipeline}}"),
     ),
-    Graph(
-        title="Mean focus of the last runs",
-        text="Low: the labels come from the background.",
-        unit="percentunit",
-        queries=(("lga_last_run_focus_mean", "{{pipeline}}"),),
+    _lines(
+        "Mean focus of the last runs", "Low: the labels come from the background.", "percentunit",
+        ("lga_last_run_focus_mean", "{{pipeline}}"),
     ),
-    Graph(
-        title="Failed share of the last runs",
-        text="Of what was scored.",
-        unit="percentunit",
-        queries=(
-            (
-                (
-                    'lga_last_run_objects{state="failed"} / ignoring (state)'
-                    ' (lga_last_run_objects{state="ok"} + ignoring (state) lga_last_run_objects{state="failed"})'
-                ),
-                "{{pipeline}}",
-            ),
-        ),
+    _lines(
+        "Failed share of the last runs", "Of what was scored.", "percentunit", (_FAILED_SHARE, "{{pipeline}}"),
     ),
-)
+    _lines(
+        "Engine against model", "Share of photographs with the same label, of the last compilations.", "percentunit",
+        ("lga_last_run_parity_top1_agreement", "{{pipeline}}"),
+    ),
+)  # fmt: skip
 
 TRAINING = (
-    Graph(
-        title="Epochs",
-        text="Finished, and planned.",
-        unit="none",
-        queries=((_run("lga_train_epoch"), "finished"), (_run("lga_train_epochs"), "planned")),
+    _lines(
+        "Epochs", "Finished, and planned.", "none",
+        (_run("lga_train_epoch"), "finished"), (_run("lga_train_epochs"), "planned"),
     ),
-    Graph(
-        title="Loss",
-        text="Mean of the latest steps, by term of Eq. 1.",
-        unit="none",
-        queries=((_run("lga_train_loss"), "{{term}}"),),
+    _lines("Loss", "Mean of the latest steps, by term of Eq. 1.", "none", (_run("lga_train_loss"), "{{term}}")),
+    _lines("Validation mAP", "Of the latest epoch.", "percentunit", (_run("lga_train_map"), "{{run}}")),
+    _lines("Focus in the true boxes", "On the validation split.", "percentunit", (_run("lga_train_focus"), "{{run}}")),
+    _lines("Images", "Trained on, by all workers.", "cps", (_run("rate(lga_train_images_total[5m])"), "{{run}}")),
+    _lines(
+        "Waiting for data", "Share of the workers' time; above a tenth, add cores or cache.", "percentunit",
+        (_run(_WAITING), "{{run}}"),
     ),
-    Graph(
-        title="Validation mAP",
-        text="Of the latest epoch.",
-        unit="percentunit",
-        queries=((_run("lga_train_map"), "{{run}}"),),
+    _lines("Learning rate", "Of the branches.", "sci", (_run("lga_train_learning_rate"), "{{run}}")),
+    _lines(
+        "mAP of the last trainings", "Of the best epoch that was published.", "percentunit",
+        ("lga_last_run_map", "{{pipeline}}"),
     ),
-    Graph(
-        title="Focus in the true boxes",
-        text="On the validation split.",
-        unit="percentunit",
-        queries=((_run("lga_train_focus"), "{{run}}"),),
+    _lines(
+        "Age of the newest checkpoint", "What would be trained again if all workers were lost now.", "s",
+        (_run("time() - lga_train_checkpoint_timestamp_seconds"), "{{run}}"),
     ),
-    Graph(
-        title="Images",
-        text="Trained on, by all workers.",
-        unit="cps",
-        queries=((_run("rate(lga_train_images_total[5m])"), "{{run}}"),),
+    _lines(
+        "How the last trainings ended",
+        "0: published; 4: the gate refused, and the table in the log says why; others: it failed.", "none",
+        ('lga_last_run_exit_code{command="train"}', "{{pipeline}}"),
     ),
-    Graph(
-        title="Waiting for data",
-        text="Share of the workers' time; above a tenth, add cores or cache.",
-        unit="percentunit",
-        queries=(
-            (
-                _run(
-                    "rate(lga_train_data_wait_seconds_total[5m])"
-                    " / (rate(lga_train_data_wait_seconds_total[5m]) + rate(lga_train_step_seconds_total[5m]))"
-                ),
-                "{{run}}",
-            ),
-        ),
-    ),
-    Graph(
-        title="Learning rate",
-        text="Of the branches.",
-        unit="sci",
-        queries=((_run("lga_train_learning_rate"), "{{run}}"),),
-    ),
-    Graph(
-        title="Age of the newest checkpoint",
-        text="What would be trained again if all workers were lost now.",
-        unit="s",
-        queries=((_run("time() - lga_train_checkpoint_timestamp_seconds"), "{{run}}"),),
-    ),
-    Graph(
-        title="How the last trainings ended",
-        text="0: published; 4: the gate refused, and the table in the log says why; others: it failed.",
-        unit="none",
-        queries=(('lga_last_run_exit_code{command="train"}', "{{pipeline}}"),),
-    ),
-    Graph(
-        title="mAP of the last trainings",
-        text="Of the best epoch that was published.",
-        unit="percentunit",
-        queries=(("lga_last_run_map", "{{pipeline}}"),),
-    ),
-)
+)  # fmt: skip
 
 DASHBOARDS = {
     "fleet": ("LGA: fleet", "Is everything that should run running, and did it work?", FLEET),

@@ -15,13 +15,17 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dashboards import DASHBOARDS, Graph
 
 _POINTS = 200
 _COLUMNS = 2
+Line = tuple[str, list[float], list[float]]
+"""Legend, seconds since the start, values."""
 
 
 def answer(prometheus: str, expression: str, start: float, end: float) -> list[dict[str, Any]]:
@@ -48,28 +52,78 @@ def answer(prometheus: str, expression: str, start: float, end: float) -> list[d
 def draw(prometheus: str, name: str, start: float, end: float, path: Path) -> None:
     """Draw one dashboard."""
     title, question, graphs = DASHBOARDS[name]
-    rows = (len(graphs) + 1) // _COLUMNS
-    figure = Figure(figsize=(13, 2.5 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(13, 0), layout="constrained")
+    numbers = [graph for graph in graphs if graph.number]
+    lines = [graph for graph in graphs if not graph.number]
+    rows = (len(lines) + 1) // _COLUMNS
+    heights = [0.8] * bool(numbers) + [2.4] * rows
+    figure.set_figheight(sum(heights) + 0.6)
     figure.suptitle(f"{title}: {question}", fontsize=13)
-    for index, graph in enumerate(graphs):
-        axes = figure.add_subplot(rows, _COLUMNS, index + 1)
-        axes.set_title(f"{graph.title} [{graph.unit}]", fontsize=10, loc="left")
-        axes.grid(alpha=0.3)
-        axes.tick_params(labelsize=8)
-        for label, seconds, numbers in _lines(prometheus, graph, start, end):
-            axes.plot(seconds, numbers, label=label, linewidth=1.4, marker="." if len(seconds) < 3 else None)  # noqa: PLR2004
-        axes.set_xlim(0, end - start)
-        if axes.lines:
-            axes.legend(fontsize=7, loc="best")
+    grid = figure.add_gridspec(len(heights), 12, height_ratios=heights)
+    for index, graph in enumerate(numbers):
+        width = 12 // len(numbers)
+        axes = figure.add_subplot(grid[0, index * width : (index + 1) * width])
+        _write_numbers(axes, graph, _lines(prometheus, graph, start, end))
+    for index, graph in enumerate(lines):
+        row, column = divmod(index, _COLUMNS)
+        width = 12 // _COLUMNS
+        axes = figure.add_subplot(grid[bool(numbers) + row, column * width : (column + 1) * width])
+        _draw_lines(axes, graph, _lines(prometheus, graph, start, end), end - start)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
 
 
-def _lines(prometheus: str, graph: Graph, start: float, end: float) -> list[tuple[str, list[float], list[float]]]:
+def _write_numbers(axes: Axes, graph: Graph, lines: list[Line]) -> None:
+    """The last value of each series, as text."""
+    shown = [f"{FuncFormatter(_UNITS.get(graph.unit, _plain))(line[2][-1])}  {line[0]}" for line in lines]
+    axes.set_title(graph.title, fontsize=10, loc="left")
+    axes.text(0, 0.9, "\n".join(shown) or "no data", fontsize=10, verticalalignment="top")
+    axes.set_axis_off()
+
+
+def _draw_lines(axes: Axes, graph: Graph, lines: list[Line], duration_s: float) -> None:
+    axes.set_title(graph.title, fontsize=10, loc="left")
+    axes.grid(alpha=0.3)
+    axes.tick_params(labelsize=8)
+    for label, seconds, numbers in lines:
+        axes.plot(seconds, numbers, label=label, linewidth=1.4, marker="." if len(seconds) < 3 else None)  # noqa: PLR2004
+    axes.set_xlim(0, duration_s)
+    axes.xaxis.set_major_formatter(FuncFormatter(_clock))
+    axes.yaxis.set_major_formatter(FuncFormatter(_UNITS.get(graph.unit, _plain)))
+    if axes.lines:
+        axes.legend(fontsize=7, loc="best", ncols=2 if len(axes.lines) > 5 else 1)  # noqa: PLR2004
+
+
+def _plain(number: float, _position: int | None = None) -> str:
+    return f"{number:.4g}"
+
+
+def _clock(seconds: float, _position: int | None = None) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _percent(share: float, _position: int | None = None) -> str:
+    return f"{share:.0%}"
+
+
+def _bytes(number: float, _position: int | None = None) -> str:
+    return f"{number / 1e6:.3g} MB/s"
+
+
+def _rate(number: float, _position: int | None = None) -> str:
+    return f"{number:.3g}/s"
+
+
+_UNITS = {"percentunit": _percent, "s": _clock, "Bps": _bytes, "cps": _rate, "reqps": _rate}
+"""How Grafana's units are written; anything else is a plain number."""
+
+
+def _lines(prometheus: str, graph: Graph, start: float, end: float) -> list[Line]:
     lines = []
     for expression, legend in graph.queries:
         for series in answer(prometheus, expression, start, end):
-            label = re.sub(r"{{(\w+)}}", lambda match, labels=series["metric"]: labels.get(match[1], ""), legend)
+            label = re.sub(r"{{(\w+)}}", lambda match, labels=series["metric"]: labels.get(match[1], ""), legend)  # type: ignore[misc]
             points = [(float(at) - start, float(value)) for at, value in series["values"]]
             lines.append((label, [at for at, _ in points], [value for _, value in points]))
     return lines

@@ -19,7 +19,7 @@ def bill(folders: list[str]) -> dict[str, Any]:
     Args:
         folders: Where packages lie, as in ``sys.path``.
     """
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for each in importlib.metadata.distributions(path=folders):
         name = re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower()
         found.setdefault(name, _component(name, each))
@@ -30,7 +30,7 @@ def bill(folders: list[str]) -> dict[str, Any]:
 def _component(name: str, distribution: importlib.metadata.Distribution) -> dict[str, Any]:
     purl = f"pkg:pypi/{name}@{distribution.version}"
     component = {"type": "library", "bom-ref": purl, "name": name, "version": distribution.version, "purl": purl}
-    licence = distribution.metadata.get("License-Expression")
+    licence = distribution.metadata.json.get("license_expression")
     return component | ({"licenses": [{"expression": licence}]} if licence else {})
 
 

@@ -21,8 +21,8 @@ LAYERS = [
     {"workers.errors"},
     {"workers.settings"},
     {"workers.console", "workers.logs", "workers.metrics", "workers.progress"},
-    {"workers.storage", "workers.downloads", "workers.patience", "workers.runtime"},
-    {"workers.manifest", "workers.registry", "workers.engines", "workers.tags", "workers.runs"},
+    {"workers.storage", "workers.storage_requests", "workers.downloads", "workers.patience", "workers.runtime"},
+    {"workers.documents", "workers.manifest", "workers.registry", "workers.engines", "workers.tags", "workers.runs"},
     {"jobs"},
     {"workers.__main__"},
 ]
@@ -33,7 +33,7 @@ ONLY_IN = {
     "botocore": {"workers.storage"},
     "obstore": {"workers.downloads"},
     "tensorrt": {"workers.engines.tensorrt"},
-    "onnxruntime": {"workers.engines.onnxruntime"},
+    "onnxruntime": {"workers.engines.onnxruntime", "workers.engines.int8"},
     "openvino": {"workers.engines.openvino"},
     "nncf": {"workers.engines.openvino"},
     "tensorrt_rtx_bindings": {"workers.engines.tensorrt"},
@@ -43,7 +43,7 @@ ONLY_IN = {
         "workers.compile.metrics",
         "workers.score.metrics",
         "workers.train.metrics",
-        "workers.storage",
+        "workers.storage_requests",
     },
 }
 """Libraries that only these modules, and what lies below them, may import."""

@@ -22,6 +22,7 @@ from obstore.store import S3Store as Bucket
 
 from workers.errors import AccessDenied, ObjectMissing, StorageError, Throttled
 from workers.storage import Blob, S3Access, S3Store, Store, s3_access
+from workers.storage_requests import count_request
 
 _CONNECT_TIMEOUT, _SILENCE_TIMEOUT, _TIMEOUT = (
     "10s",
@@ -55,10 +56,22 @@ class Downloads:
             and not key.startswith("/")
         ):
             try:
-                return await self._get_from_s3(bucket, self._store, key, max_bytes)
+                return await self._counted_get(bucket, self._store, key, max_bytes)
             except ValueError:
                 pass  # A key that obstore cannot name ("a//b", control characters): the other client can.
         return await _in_a_thread(functools.partial(self._store.get, key))
+
+    async def _counted_get(self, bucket: Bucket, store: S3Store, key: str, max_bytes: int) -> Blob:
+        try:
+            blob = await self._get_from_s3(bucket, store, key, max_bytes)
+        except (Throttled, asyncio.CancelledError):
+            count_request("get", "throttled")
+            raise
+        except StorageError:
+            count_request("get", "answered")
+            raise
+        count_request("get", "answered")
+        return blob
 
     async def _get_from_s3(self, bucket: Bucket, store: S3Store, key: str, max_bytes: int) -> Blob:
         path, uri = (f"{store.prefix}/{key}" if store.prefix else key), store.uri(key)

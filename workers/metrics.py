@@ -26,7 +26,7 @@ from workers.errors import SettingsError, WorkerError
 from workers.logs import get_log
 from workers.settings import MetricsSettings
 
-Command = Literal["score", "train", "compile"]
+Command = Literal["score", "shadow", "train", "compile"]
 
 _PUSH_TIMEOUT_S = 10.0
 _GROUP = ("command", "pipeline")
@@ -139,6 +139,7 @@ _FINAL_STATE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("objects", "Objects of the last tagging: listed = ok + failed + skipped.", ("state",)),
     ("failures", "Failed objects of the last tagging by reason.", ("reason",)),
     ("images_per_second", "Speed of the last run.", ()),
+    ("cost", "What the last tagging cost, in the currency of --price-per-hour.", ()),
     ("confidence_mean", "Mean probability of the labels of the last tagging.", ()),
     ("focus_mean", "Mean focus of the last tagging.", ()),
     ("drift_psi", "Population stability index of the last tagging against the validation split.", ("output",)),

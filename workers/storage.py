@@ -26,10 +26,10 @@ import boto3
 from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
-from prometheus_client import Counter
 from typing_extensions import override
 
 from workers.errors import AccessDenied, ConditionFailed, ObjectMissing, SettingsError, StorageError, Throttled
+from workers.storage_requests import count_request
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -186,12 +186,6 @@ def _client() -> S3Client:
     return client
 
 
-REQUESTS = Counter(
-    "lga_storage_requests", "Requests to S3, repeats included, by what became of them.", ["operation", "outcome"],
-    registry=None,
-)  # fmt: skip
-"""Of this process; a driver's metrics register it, and add what the fetching tasks asked for."""
-
 _OPERATIONS = {
     "GetObject": "get",
     "PutObject": "put",
@@ -199,10 +193,6 @@ _OPERATIONS = {
     "HeadObject": "head",
     "DeleteObject": "delete",
 }
-_OUTCOMES = ("answered", "throttled")
-for _operation in (*_OPERATIONS.values(), "other"):
-    for _outcome in _OUTCOMES:
-        REQUESTS.labels(_operation, _outcome)
 
 
 def _count_answer(event_name: str = "", parsed_response: dict[str, Any] | None = None, **_: object) -> None:
@@ -212,7 +202,7 @@ def _count_answer(event_name: str = "", parsed_response: dict[str, Any] | None =
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     throttled = not answer or code in _THROTTLED or status >= _SERVER_ERROR
     operation = _OPERATIONS.get(event_name.rpartition(".")[2], "other")
-    REQUESTS.labels(operation, "throttled" if throttled else "answered").inc()
+    count_request(operation, "throttled" if throttled else "answered")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,9 +320,11 @@ class S3Store(Store):
                 raise StorageError("write", self.uri(key), str(error)) from error
 
     @override
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        """As ``Store.list``; only keys that come after ``after`` in the store's order."""
         base = f"{self.prefix}/" if self.prefix else ""
-        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=base + prefix)
+        asked: dict[str, Any] = {"StartAfter": base + after} if after else {}
+        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=base + prefix, **asked)
         with _told("list", self.uri(prefix)):
             for page in pages:
                 for entry in page.get("Contents", ()):

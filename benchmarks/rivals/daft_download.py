@@ -34,7 +34,7 @@ def main(source: str, output: str, bundle: str, size_px: int, cores: int) -> Non
         "pam": daft.DataType.list(daft.DataType.float32()), "scored_at": daft.DataType.float64(),
     }  # fmt: skip
 
-    @daft.func.batch(return_dtype=daft.DataType.struct(kinds), batch_size=BATCH)
+    @daft.func.batch(return_dtype=daft.DataType.struct(kinds), batch_size=BATCH)  # type: ignore[untyped-decorator,unused-ignore]
     def score(path: daft.Series, image: daft.Series) -> list[dict[str, Any]]:
         if not SCORER:
             SCORER.append(Scorer(bundle, cores))

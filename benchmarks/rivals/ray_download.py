@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from scorer import BATCH, Scorer, file_system
 
 def main(source: str, output: str, bundle: str, size_px: int, cores: int) -> None:
     """Score a prefix."""
-    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="error",
+    # Planning the downloads and scoring are actors that keep a CPU each: with two CPUs the downloads wait for ever.
+    ray.init(num_cpus=cores + 2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
              runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}})  # fmt: skip
 
-    def decode(batch: dict[str, Any]) -> dict[str, Any]:
+    def decode(batch: Any) -> Any:  # noqa: ANN401 - as Ray's own signature
         images = [Image.open(io.BytesIO(data)).convert("RGB").resize((size_px, size_px)) for data in batch["bytes"]]
         return {"path": batch["path"], "image": np.stack([np.asarray(image) for image in images])}
 

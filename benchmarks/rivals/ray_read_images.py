@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scorer import BATCH, Scorer, file_system
 
 def main(source: str, output: str, bundle: str, size_px: int, cores: int) -> None:
     """Score a prefix."""
-    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="error",
+    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
              runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}})  # fmt: skip
     images = ray.data.read_images(
         source, filesystem=file_system(), size=(size_px, size_px), mode="RGB", include_paths=True

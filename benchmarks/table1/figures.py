@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 Floats = NDArray[np.floating]
 
@@ -123,7 +125,7 @@ def overlay(pixels_HWC: NDArray[np.uint8], map_HW: Floats) -> NDArray[np.uint8]:
     return np.asarray(0.5 * pixels_HWC + 0.5 * colours_HWC).astype(np.uint8)
 
 
-def _draw_boxes(axes: plt.Axes, panel: Panel) -> None:
+def _draw_boxes(axes: Axes, panel: Panel) -> None:
     height, width = panel.pixels_HWC.shape[:2]
     for x0, y0, x1, y1 in panel.boxes_N4 * (width, height, width, height):
-        axes.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="white", linewidth=1.5))
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="white", linewidth=1.5))

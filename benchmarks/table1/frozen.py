@@ -43,6 +43,9 @@ Second = Literal["mirrored", "augmented"]
 class _Stages(nn.Module):
     """uint8 photographs -> the features of the first stages."""
 
+    mean_C: Tensor
+    std_C: Tensor
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         mean_RGB, std_RGB = recommended_normalisation(backbone.name)
@@ -188,7 +191,7 @@ def _network(trial: FrozenTrial, channels: int) -> LGANet:
         source = config.action_channels if config.localisation_source == "action" else seen
         localisation = LocalisationBranch(source, config.localisation_channels, config.localisation_activation)
     network = LGANet(config, last, action, localisation)  # type: ignore[arg-type]
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return network.to(memory_format=torch.channels_last)
 
 
 def _step(

@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy"))
+from metrics_table import exposed_names
+
 RULES = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "alerts.yaml"
 CASES = sorted(RULES.parent.glob("*_test.yaml"))
+ROOT = RULES.parents[2]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "deploy" / "README.md"]
 
 
 def alerts() -> list[dict]:
@@ -78,9 +83,6 @@ def test_only_metrics_that_exist_are_named(path):
     """
     Rules, runbook and dashboards name what the program exposes, or what the rules record.
     """
-    sys.path.insert(0, str(RULES.parents[1]))
-    from metrics_table import exposed_names  # noqa: PLC0415
-
     named = set(re.findall(r"\blga_[a-z0-9_]+[a-z0-9]\b", path.read_text()))
     recorded = {
         rule["record"]
@@ -92,6 +94,18 @@ def test_only_metrics_that_exist_are_named(path):
     assert named
     assert set() == named - exposed_names()
     assert set() == set(re.findall(r"\blga:[a-z0-9_:]+", path.read_text())) - recorded
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_only_metrics_that_exist(path):
+    """
+    Pages for people, too; `lga_model` and the like are no metrics.
+    """
+    families = "run|score|train|compile|storage|last_run"
+    named = set(re.findall(rf"\blga_(?:{families})_[a-z0-9_]+[a-z0-9]\b", path.read_text()))
+
+    # A histogram, and a family of series, are named by their beginning.
+    assert [] == [name for name in named if not any(f"{each}_".startswith(f"{name}_") for each in exposed_names())]
 
 
 def test_what_is_derived_is_up_to_date():

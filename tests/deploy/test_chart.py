@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import subprocess
 import sys
@@ -68,15 +69,29 @@ def render(values: dict, name: str = "lga") -> list[dict]:
         chart.validate_schema(values)
         files = chart.render(values, name=name, namespace="tagging")
     texts = [text for path, text in files.items() if not path.endswith("NOTES.txt")]
-    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+    return [document for text in texts for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
 
 MATRIX = [
-    pytest.param(all_jobs(scenario(path, mode=mode, **more)), id=f"{path.stem}-{mode}-{'all' if more else 'plain'}")
+    pytest.param(path, mode, everything, id=f"{path.stem}-{mode}-{'all' if everything else 'plain'}")
     for path in SCENARIOS
     for mode in MODES
-    for more in ({}, EVERYTHING)
+    for everything in (False, True)
 ]
+
+
+@functools.cache
+def rendered(path: Path, mode: str, everything: bool) -> list[dict]:
+    """One cell of the matrix, with all three jobs; rendered once, looked at by several tests."""
+    values = all_jobs(scenario(path, mode=mode, **(EVERYTHING if everything else {})))
+    # The one pair that the chart refuses; see below.
+    return render(values | ({"kueueQueue": ""} if mode == "rayCronJob" else {}))
+
+
+@functools.cache
+def validate(text: str, version: str) -> None:
+    """Hold an object (JSON) to the schemas of a release; the same object of two cells once."""
+    kubernetes_validate.validate(json.loads(text), version, strict=True)
 
 
 def pods(documents: list[dict]) -> list[dict]:
@@ -107,23 +122,23 @@ def created_by_launchers(documents: list[dict]) -> list[dict]:
     ]
 
 
-@pytest.mark.parametrize("values", MATRIX)
-def test_kubernetes_accepts_every_object(values):
+@pytest.mark.parametrize(("path", "mode", "everything"), MATRIX)
+def test_kubernetes_accepts_every_object(path, mode, everything):
     """
     Strictly, by the schemas of an old and a new release; every name is unique among its kind and fits.
     """
-    documents = render(values)
+    documents = rendered(path, mode, everything)
     names = [(document["kind"], document["metadata"]["name"]) for document in documents]
 
     for document in documents:
         if document["apiVersion"] in BUILT_IN:
             for version in ("1.28", "1.37"):
-                kubernetes_validate.validate(document, version, strict=True)
+                validate(json.dumps(document, sort_keys=True), version)
     assert len(names) == len(set(names))
     assert all(len(name) <= 36 for kind, name in names if kind in {"CronJob", "RayCronJob"})
     for pod in pods(documents):
         wrapped = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": pod}
-        kubernetes_validate.validate(wrapped, "1.34", strict=True)
+        validate(json.dumps(wrapped, sort_keys=True), "1.34")
 
 
 def test_kuberay_and_prometheus_operator_accept_every_object(tmp_path):
@@ -132,13 +147,18 @@ def test_kuberay_and_prometheus_operator_accept_every_object(tmp_path):
     """
     if not (SHARED / "crds").is_dir():
         pytest.skip(f"needs the schemas of the custom resources; none at {SHARED / 'crds'}")
-    for number, parameters in enumerate(MATRIX):
-        documents = render(parameters.values[0])
+    custom = {}
+    for parameters in MATRIX:
+        documents = rendered(*parameters.values)
         created = [merged(job, {"metadata": {"name": "created"}}) for job in created_by_launchers(documents)]
-        (tmp_path / f"{number}.yaml").write_text(yaml.safe_dump_all([*documents, *created]))
+        for document in [*documents, *created]:
+            if document["apiVersion"] not in BUILT_IN:
+                custom[json.dumps(document, sort_keys=True)] = document
+    path = tmp_path / "custom.yaml"
+    path.write_text(yaml.dump_all(custom.values(), Dumper=yaml.CSafeDumper))
     # One process for all of them: reading the schemas takes seconds.
     done = subprocess.run(
-        [sys.executable, SHARED / "tools" / "crd_validate.py", SHARED / "crds", *sorted(tmp_path.glob("*.yaml"))],
+        [sys.executable, SHARED / "tools" / "crd_validate.py", SHARED / "crds", path],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -147,12 +167,12 @@ def test_kuberay_and_prometheus_operator_accept_every_object(tmp_path):
         assert f" {kind} " in done.stdout
 
 
-@pytest.mark.parametrize("values", MATRIX)
-def test_every_pod_is_restricted(values):
+@pytest.mark.parametrize(("path", "mode", "everything"), MATRIX)
+def test_every_pod_is_restricted(path, mode, everything):
     """
     The pod security standard "restricted": no root, no escalation, no capability, a read-only root file system.
     """
-    found = pods(render(values))
+    found = pods(rendered(path, mode, everything))
 
     assert found
     for pod in found:
@@ -170,20 +190,21 @@ def test_every_pod_is_restricted(values):
             assert {"requests", "limits"} <= container["resources"].keys()
 
 
-@pytest.mark.parametrize("values", MATRIX)
-def test_the_program_accepts_its_settings(values, tmp_path):
+@pytest.mark.parametrize(("path", "mode", "everything"), MATRIX)
+def test_the_program_accepts_its_settings(path, mode, everything, tmp_path):
     """
     The file of each job is one that its command takes, with the schedule's name, period and deadline in it.
     """
-    (files,) = (one["data"] for one in render(values) if one["metadata"]["name"] == "lga-settings")
+    documents = rendered(path, mode, everything)
+    (files,) = (one["data"] for one in documents if one["metadata"]["name"] == "lga-settings")
 
     assert {"score.yaml", "retrain.yaml", "compile.yaml"} == files.keys()
     for name, text in files.items():
         job = name.removesuffix(".yaml")
-        path = tmp_path / name
-        path.write_text(text)
+        config = tmp_path / name
+        config.write_text(text)
         command = COMMAND_OF[job]
-        settings = read_settings(COMMANDS[command], command, ["--config", str(path)])
+        settings = read_settings(COMMANDS[command], command, ["--config", str(config)])
         assert (f"lga-{job}", "json") == (settings.pipeline, settings.log_format)
         assert settings.period_s
         assert settings.deadline_s
@@ -201,16 +222,74 @@ def test_nothing_is_started_by_installing(mode):
     assert all(one["spec"]["suspend"] for one in documents if one["kind"] in {"CronJob", "RayCronJob"})
 
 
-def test_the_launcher_may_do_nothing_else():
+def test_only_the_launcher_may_start_runs():
     """
-    Its role names RayJobs alone, and no secret, no pod, no wildcard; other modes have none.
+    Its role names RayJobs alone, and no secret, no pod, no wildcard; its account is no run's; other modes have none.
     """
-    roles = [one for one in render(scenario()) if one["kind"] == "Role"]
+    documents = render(scenario())
+    roles = [one for one in documents if one["kind"] == "Role"]
+    (binding,) = (one for one in documents if one["kind"] == "RoleBinding")
 
     assert [[{"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["create", "get", "delete"]}]] == [
         role["rules"] for role in roles
     ]
+    assert ["lga-launcher"] == [one["name"] for one in binding["subjects"]]
     assert [] == [one for one in render(scenario(mode="cluster")) if one["kind"] in {"Role", "RoleBinding"}]
+
+
+@pytest.mark.parametrize("autoscaling", [False, True])
+def test_a_pod_that_decodes_photographs_holds_no_token_of_kubernetes(autoscaling):
+    """
+    The launcher has one, and the head where the autoscaler stands beside it; workers, compile and the test have none.
+    """
+    values = all_jobs(scenario(ray={"autoscaling": autoscaling}))
+    account_of = {
+        (pod["containers"][0]["name"], pod["automountServiceAccountToken"]): pod["serviceAccountName"]
+        for pod in pods(render(values))
+    }
+
+    assert {
+        ("score", True): "lga-launcher",
+        ("retrain", True): "lga-launcher",
+        ("ray-head", autoscaling): "lga",
+        ("ray-worker", False): "lga",
+        ("compile", False): "lga",
+        ("doctor", False): "lga",
+    } == account_of
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_ray_is_closed_to_whoever_has_no_token(enabled):
+    """
+    KubeRay makes the token; in a standing cluster the launcher reads it from the secret that KubeRay names.
+    """
+    documents = render(scenario(mode="cluster", ray={"tokenAuth": enabled}))
+    (cluster,) = (one for one in documents if one["kind"] == "RayCluster")
+    (container,) = (pod["containers"][0] for pod in pods(documents) if pod["containers"][0]["name"] == "score")
+    variables = {one["name"]: one for one in container["env"]}
+
+    assert ({"mode": "token"} if enabled else None) == cluster["spec"].get("authOptions")
+    assert enabled == ("RAY_AUTH_MODE" in variables)
+    if enabled:
+        assert {"name": "lga", "key": "auth_token"} == variables["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]
+
+
+def test_drivers_that_share_a_head_do_not_share_a_port():
+    """
+    In a standing cluster retrain serves its metrics beside score; both ports are open and scraped.
+    """
+    documents = render(all_jobs(scenario(mode="cluster", metrics={"podMonitor": {"enabled": True}})))
+    (files,) = (one["data"] for one in documents if one["metadata"]["name"] == "lga-settings")
+    (monitor,) = (one for one in documents if one["kind"] == "PodMonitor")
+    (cluster,) = (one for one in documents if one["kind"] == "RayCluster")
+    (head,) = cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    served = {yaml.safe_load(text).get(job, {}).get("metrics_port") for job, text in (
+        ("score", files["score.yaml"]), ("train", files["retrain.yaml"])
+    )}  # fmt: skip
+    open_ports = {port["name"]: port["containerPort"] for port in head["ports"]}
+
+    assert {9400, 9401} == served
+    assert served == {open_ports[endpoint["port"]] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
 
 
 def test_the_object_store_reaches_every_pod_without_its_secret():
@@ -249,6 +328,8 @@ GROUP = {"name": "g", "replicas": 1, "minReplicas": 1, "maxReplicas": 1, "resour
         ({"ray": {"workerGroups": [{"name": "g"}]}}, "replicas"),
         ({"networkPolicy": {"enabled": True, "allowFrom": []}}, "allowFrom"),
         ({"settings": {"log_formad": "json"}}, "log_formad"),
+        ({"ray": {"autoscaling": True, "workerGroups": [{**GROUP, "replicas": 0, "minReplicas": 0}]}}, "above 0"),
+        ({"mode": "rayCronJob", "kueueQueue": "tagging"}, "no queue would admit"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(changed, told):

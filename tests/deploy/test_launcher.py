@@ -66,6 +66,7 @@ def start(tmp_path):
         environment = {
             "LGA_API_SERVER": f"http://127.0.0.1:{api.server.server_port}",
             "LGA_ACCOUNT": str(tmp_path), "LGA_LOOK_EVERY_S": "0.01", "NAMESPACE": "tagging",
+            "JOB_UID": "4711",
         }  # fmt: skip
         process = subprocess.Popen(
             [sys.executable, PROGRAM, path, name], env=os.environ | environment, stdout=subprocess.PIPE, text=True
@@ -92,6 +93,18 @@ def test_the_outcome_of_the_run_is_that_of_the_launcher(start, last, code):
     assert code == process.returncode, told
     assert "lga-score-29" == api.bodies[0]["metadata"]["name"]
     assert 1 == len(api.bodies)
+
+
+def test_the_kubernetes_job_owns_the_run(start):
+    """
+    By its whole name and its uid: when its history ends, Kubernetes deletes the RayJob too.
+    """
+    job = "x" * 50 + "-29384756"
+    api, process = start(job, states=[("Complete", "SUCCEEDED")], create=[201])
+    process.communicate(timeout=30)
+
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job, "uid": "4711"}
+    assert [owner] == api.bodies[0]["metadata"]["ownerReferences"]
 
 
 def test_a_second_launcher_follows_the_run_of_the_first(start):

@@ -128,6 +128,7 @@ def test_a_run_is_published_continued_and_published_once(first, registry, capsys
     assert {"left", "right", "up"} == set(after["validation"]["average_precision"])
     assert [13, 13] == [epoch["images"] for epoch in after["history"]]
     assert 13 == after["calibration"]["nobody_images"]
+    assert 13 == sum(one["images"] for one in after["calibration"]["bins_before"])
     assert 0 <= after["calibration"]["nobody_found"] <= 1
     assert [1.0, 1 - after["validation"]["top1"]] == pytest.approx(after["calibration"]["risk_at_coverage"][-1])
 

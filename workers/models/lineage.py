@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from workers.documents import inside
 from workers.settings import TrainSettings
 
 _NOT_NEWS = {"manifest", "name", "registry", "start_from", "seed"}
@@ -23,23 +24,17 @@ def lineage(training: object) -> Iterator[tuple[str, str]]:
     yield "pretrained weights", _named(training, ("pretrained", "source"), ("pretrained", "sha256"))
     yield "run", _named(training, ("run",), ("checkpoint",))
     yield "seed", text(training, "seed")
-    yield "settings", _settings(_at(training, "settings"))
+    yield "settings", _settings(inside(training, "settings"))
     yield "code", _code(training)
-    yield from _gate(_at(training, "gate"))
+    yield from _gate(inside(training, "gate"))
 
 
 def text(document: object, *path: str) -> str:
     """A value deep in a document, as text; lists with their length."""
-    value = _at(document, *path)
+    value = inside(document, *path)
     if isinstance(value, list):
         return f"{len(value)}: {', '.join(map(str, value))}"
     return "-" if value is None else str(value)
-
-
-def _at(document: object, *path: str) -> object:
-    for name in path:
-        document = document.get(name) if isinstance(document, dict) else None
-    return document
 
 
 def _named(training: object, name: tuple[str, ...], detail: tuple[str, ...]) -> str:
@@ -63,23 +58,26 @@ def _settings(settings: object) -> str:
 
 def _code(training: object) -> str:
     parts = [text(training, "versions", "lga-tagger")]
-    if (commit := _at(training, "commit", "sha1")) is not None:
-        parts.append(f"commit {commit}" + (", changed since" if _at(training, "commit", "dirty") else ""))
+    if (commit := inside(training, "commit", "sha1")) is not None:
+        parts.append(f"commit {commit}" + (", changed since" if inside(training, "commit", "dirty") else ""))
     return ", ".join([*parts, f"method {text(training, 'method_sha256')[:12]}"])
 
 
 def _gate(gate: object) -> Iterator[tuple[str, str]]:
     """What the gate said, and every figure that it looked at."""
-    checks = _at(gate, "checks")
+    checks = inside(gate, "checks")
     if not isinstance(checks, list) or not checks:
         yield "gate", "off" if checks == [] else "-"
         return
-    against = _at(gate, "against")
+    against = inside(gate, "against")
     rival = "no production model to beat" if against is None else f"against {against}"
-    yield "gate", f"{'passed' if _at(gate, 'passed') else 'refused'}, {rival}, {text(gate, 'images')} photographs"
+    yield "gate", f"{'passed' if inside(gate, 'passed') else 'refused'}, {rival}, {text(gate, 'images')} photographs"
     for check in checks:
-        before = "" if _at(check, "production") is None else f"{_number(_at(check, 'production'))} -> "
-        yield f"  {text(check, 'name')}", f"{before}{_number(_at(check, 'candidate'))}; wanted: {text(check, 'wanted')}"
+        before = "" if inside(check, "production") is None else f"{_number(inside(check, 'production'))} -> "
+        yield (
+            f"  {text(check, 'name')}",
+            f"{before}{_number(inside(check, 'candidate'))}; wanted: {text(check, 'wanted')}",
+        )
 
 
 def _number(value: object) -> str:

@@ -56,6 +56,12 @@ class Work(_Record):
     """CPU time of the processes that fetch, without decoding."""
     decode_s: float = 0.0
     """CPU time of decoding."""
+    requests: Counted = 0
+    """GETs to S3 that were answered, repeats included; 0 when photographs come from a folder."""
+    throttled_requests: Counted = 0
+    """GETs that were refused for now, broke, or were called off."""
+    engine_batches: float = 0.0
+    """Batches that engines computed; each image has its share of one."""
     predict_s: float = 0.0
     """Time that engines computed, over all of them."""
     predict_cpu_s: float = 0.0

@@ -73,7 +73,8 @@ def choose_engine(candidates: Candidates, wanted: str) -> EngineRecord:
         SettingsError: If none fits, with the command that makes one.
     """
     chooser: Any = ray.remote(best_engine)
-    chooser = chooser.options(num_cpus=0, num_gpus=1 if cluster_gpus() else 0)
+    # A look at a GPU takes none of it: other runs' engines may have most of it.
+    chooser = chooser.options(num_cpus=0, num_gpus=0.01 if cluster_gpus() else 0)
     try:
         record: EngineRecord = ray.get(chooser.remote(candidates.engines, wanted))
     except RayTaskError as error:

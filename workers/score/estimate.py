@@ -46,7 +46,7 @@ def print_estimate(settings: ScoreSettings, work: Work, engine: EngineRecord) ->
         now=datetime.now(UTC),
         skip_quarantined=settings.skip_quarantined,
     )
-    pending = foresee(output, work.source, work.objects(), request)
+    pending = foresee(output, work.source, work.objects(None), request)
     speed = measured_speed(_records(output), engine.fingerprint)
     table = Table(title="Dry run: nothing is scored, nothing is written", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)

@@ -20,10 +20,13 @@ from workers.score.decoder import Decoded, Decoder
 from workers.score.fetch import FetchOptions, fetch_all, reader, window_of
 from workers.score.objects import Failure, Fetched, Listed
 from workers.storage import Store
+from workers.storage_requests import Unreported
 from workers.tags import DETAIL_LENGTH, object_schema
 
 _OUTAGE_OBJECTS = 16
 """So many in a row are not each to blame for what the store does."""
+_UNREPORTED = Unreported("get")
+"""Of this process: each table takes along what was asked for since the last one."""
 
 
 def pixel_schema(size_px: int) -> pa.Schema:
@@ -40,6 +43,8 @@ def pixel_schema(size_px: int) -> pa.Schema:
             ("fetch_s", pa.float32()),
             ("fetch_cpu_s", pa.float32()),
             ("decode_s", pa.float32()),
+            ("requests", pa.int64()),
+            ("throttled_requests", pa.int64()),
             ("pixels", pa.list_(pa.uint8(), size_px * size_px * 3)),
         ]
     )
@@ -164,8 +169,16 @@ class _Block:
         length = self._size_px * self._size_px * 3
         cpu_s = (time.process_time() - self._cpu_before_s) / self.rows
         pixels = pa.array(self._pixels_BHWC[: self.rows].reshape(-1))
+        asked = _UNREPORTED.take()
         columns = self._columns | {
             "fetch_cpu_s": [cpu_s] * self.rows,
+            "requests": _first_of(self.rows, asked["answered"]),
+            "throttled_requests": _first_of(self.rows, asked["throttled"]),
             "pixels": pa.FixedSizeListArray.from_arrays(pixels, length),
         }
         return pa.table(columns, pixel_schema(self._size_px))
+
+
+def _first_of(rows: int, number: int) -> list[int]:
+    """A column that adds up to a number."""
+    return [number, *[0] * (rows - 1)]

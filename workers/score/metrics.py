@@ -7,6 +7,7 @@ import time
 from datetime import datetime
 
 from prometheus_client import Counter, Gauge, Histogram
+from typing_extensions import override
 
 from lga_model.drift import Distribution, drift
 from workers.engines import EngineRecord
@@ -14,7 +15,7 @@ from workers.metrics import JobMetrics
 from workers.runs.plan import Plan
 from workers.runs.record import RunRecord
 from workers.score.commit import Committed
-from workers.storage import REQUESTS
+from workers.storage_requests import REQUESTS, count_request
 from workers.tags import REASONS
 
 _SHARES = tuple(step / 10 for step in range(1, 11))
@@ -58,6 +59,10 @@ class ScoreMetrics(JobMetrics):
         self._batch_size = Gauge(
             "lga_score_batch_size", "Images that one engine call may take.", registry=self.registry
         )
+        self._batches = Counter(
+            "lga_score_engine_batches", "Engine calls; images per call, of the batch size, is how full batches are.",
+            registry=self.registry,
+        )  # fmt: skip
         self._remaining = Gauge(
             "lga_score_remaining_seconds", "Until the last shard, at this attempt's rate so far; NaN before the first.",
             registry=self.registry,
@@ -69,8 +74,15 @@ class ScoreMetrics(JobMetrics):
             "lga_score_price_per_hour", "What an hour of the machines costs (--price-per-hour); 0 when nobody said.",
             registry=self.registry,
         )  # fmt: skip
+        self._cost = Counter(
+            "lga_score_cost", "What this attempt has cost, in the currency of --price-per-hour; 0 without it.",
+            registry=self.registry,
+        )  # fmt: skip
+        self._price_per_hour: float | None = None
+        self._spent, self._begun_at = 0.0, time.monotonic()
         self._remaining.set(math.nan)
         self.registry.register(REQUESTS)
+        self._run = ""
         self._begun: tuple[float, int] | None = None
         # A series that appears with its first failure has no increase that an alert could see.
         for status in ("ok", "failed"):
@@ -79,6 +91,12 @@ class ScoreMetrics(JobMetrics):
             self._failures.labels(reason)
         for stage in _STAGES:
             self._stages.labels(stage)
+
+    @override
+    def show_run(self, run: str, model: str) -> None:
+        """Say which run it is. `lga shadow` has two, one after the other."""
+        super().show_run(run, model)
+        self._run, self._begun, self._seen = run, None, Distribution()
 
     def expect(self, reference: Distribution | None) -> None:
         """Say what the model said about its validation photographs; without it there is no drift."""
@@ -93,7 +111,16 @@ class ScoreMetrics(JobMetrics):
 
     def show_price(self, price_per_hour: float | None) -> None:
         """Say what the machines cost."""
+        self._price_per_hour = price_per_hour
         self._price.set(price_per_hour or 0)
+
+    def _charge(self) -> None:
+        """Bring the cost up to now, from the start of the process on: machines cost while engines load, too."""
+        if self._price_per_hour is not None:
+            spent = self._price_per_hour * (time.monotonic() - self._begun_at) / 3600
+            self._cost.inc(spent - self._spent)
+            self._spent = spent
+            self.last_run.set("cost", spent)
 
     def show_model_created(self, created: datetime) -> None:
         """Say how old the model is."""
@@ -102,6 +129,7 @@ class ScoreMetrics(JobMetrics):
 
     def show_record(self, record: RunRecord) -> None:
         """Keep what the finished run came to."""
+        self._charge()
         if account := record.account:
             for state in ("listed", "ok", "failed", "skipped"):
                 self.last_run.set("objects", getattr(account, state), state)
@@ -122,6 +150,7 @@ class ScoreMetrics(JobMetrics):
         states = {"listed": plan.listed, "skipped": plan.skipped, "written": written, "pending": plan.rows - written}
         for state, objects in states.items():
             self._objects.labels(state).set(objects)
+        self._charge()
         now = time.monotonic()
         self._begun = self._begun or (now, written)
         since, before = self._begun
@@ -130,7 +159,7 @@ class ScoreMetrics(JobMetrics):
 
     def count(self, committed: Committed) -> None:
         """Count a shard that this attempt wrote; once, however often it is reported."""
-        if committed.size_bytes is None or not self.first_report(f"shard-{committed.shard}"):
+        if committed.size_bytes is None or not self.first_report(f"{self._run}/{committed.shard}"):
             return
         failures = sum(committed.reasons.values())
         self._images.labels("ok").inc(committed.rows - failures)
@@ -140,10 +169,10 @@ class ScoreMetrics(JobMetrics):
         self._shards.inc()
         self._bytes.inc(committed.work.read_bytes)
         self._written.inc(committed.size_bytes)
-        # What the driver asked for itself is counted already; these objects the fetching tasks asked for.
-        unanswered = committed.reasons.get("throttled", 0) + committed.reasons.get("timeout", 0)
-        REQUESTS.labels("get", "answered").inc(committed.rows - unanswered)
-        REQUESTS.labels("get", "throttled").inc(unanswered)
+        # What the driver asked for itself is counted already; this the fetching tasks asked for.
+        count_request("get", "answered", committed.work.requests)
+        count_request("get", "throttled", committed.work.throttled_requests)
+        self._batches.inc(committed.work.engine_batches)
         for label, objects in committed.labels.items():
             self._labels.labels(label).inc(objects)
         for stage in _STAGES:

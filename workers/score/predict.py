@@ -22,9 +22,10 @@ from workers.tags import Lineage, TagForm, failed, object_schema, rows
 OpenEngine = Callable[[], Engine]
 """Opens the engine on the machine where it is called. Travels to the actors."""
 
-STAGE_COLUMNS = (
-    "shard", "position", "read_bytes", "fetch_s", "fetch_cpu_s", "decode_s", "predict_s", "predict_cpu_s",
+LOAD_COLUMNS = (
+    "shard", "position", "read_bytes", "fetch_s", "fetch_cpu_s", "decode_s", "requests", "throttled_requests",
 )  # fmt: skip
+STAGE_COLUMNS = (*LOAD_COLUMNS, "predict_s", "predict_cpu_s", "engine_batches")
 """Columns beside those of the tag table: where a row belongs, and what it cost. The committer takes them off."""
 
 
@@ -74,11 +75,12 @@ class Predict:
             broken[np.flatnonzero(is_ok)[list(errors)]] = True
             objects = failed(objects, broken, "engine_error", list(errors.values()))
         table = rows(objects, output, self._form, record.calibration, self._lineage, datetime.now(UTC))
-        for name in STAGE_COLUMNS[:-2]:
+        for name in LOAD_COLUMNS:
             table = table.append_column(name, batch[name])
         share = is_ok / max(1, int(is_ok.sum()))
-        table = table.append_column("predict_s", pa.array(wall_s * share, pa.float32()))
-        return table.append_column("predict_cpu_s", pa.array(cpu_s * share, pa.float32()))
+        for name, amount in (("predict_s", wall_s), ("predict_cpu_s", cpu_s), ("engine_batches", 1.0)):
+            table = table.append_column(name, pa.array(amount * share, pa.float32()))
+        return table
 
 
 def _timed(engine: Engine, images_BHWC: NDArray[np.uint8]) -> tuple[EngineOutput | None, dict[int, str], float, float]:

@@ -51,7 +51,7 @@ def retry_failed(settings: RunsRetrySettings) -> int:
         engine = choose_engine(same, "best")
         work = Work(
             source=source,
-            objects=lambda: failed_objects(output, record.run_id, reasons),
+            objects=lambda _notes: failed_objects(output, record.run_id, reasons),
             digest=fingerprint(
                 source, Selection(), engine.fingerprint, scores=asked.scores, retry=record.run_id, reasons=reasons
             ),

@@ -12,7 +12,7 @@ from workers.engines import EngineRecord
 from workers.logs import get_log
 from workers.runs.record import RunRecord, read_record
 from workers.score.attempt import finish_run
-from workers.score.inventory import Selection, Source, list_objects, open_source
+from workers.score.inventory import ListingNotes, Selection, Source, list_objects, open_source
 from workers.score.lease import LeaseOptions, leased
 from workers.score.metrics import ScoreMetrics
 from workers.score.planning import PlanRequest, find_or_make_plan
@@ -28,8 +28,8 @@ class Work:
     """What is to be scored."""
 
     source: Source
-    objects: Callable[[], Iterator[pa.Table]]
-    """Lists the objects, as tables of ``LISTED``. Called when there is no plan yet."""
+    objects: Callable[[ListingNotes | None], Iterator[pa.Table]]
+    """Lists the objects, as tables of ``LISTED``. Called when there is no plan yet, with the notes of the run."""
     digest: str
     """Equal for attempts at the same work."""
 
@@ -54,7 +54,9 @@ def work_of(settings: ScoreSettings, engine: EngineRecord) -> Work:
         skip_quarantined=settings.skip_quarantined,
     )
     return Work(
-        source=source, objects=lambda: list_objects(source, selection, output, settings.inventory), digest=digest
+        source=source,
+        objects=lambda notes: list_objects(source, selection, output, settings.inventory, notes),
+        digest=digest,
     )
 
 
@@ -85,7 +87,9 @@ def finish_work(
             now=datetime.now(UTC),
             skip_quarantined=settings.skip_quarantined,
         )
-        plan = find_or_make_plan(output, work.source, work.objects, request)
+        notes = ListingNotes(output, run_id)
+        plan = find_or_make_plan(output, work.source, lambda: work.objects(notes), request)
+        notes.forget()
         if before and before.state == "finished":
             log.info("score.run_already_finished")
             return before

@@ -43,7 +43,7 @@ class ScoreSettings(ClusterSettings, ModelSettings):
     dry_run: bool = False
     """Only say what would be scored: objects, bytes, requests, and how long it takes by the speed of earlier runs."""
     price_per_hour: Annotated[float, Field(ge=0)] | None = None
-    """Price of the machines for an hour, for the cost of a dry run."""
+    """Price of the machines for an hour, for the cost of a dry run and of what runs."""
     scores: bool = True
     """Write every class's probability."""
     shard_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 2048

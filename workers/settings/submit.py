@@ -27,7 +27,7 @@ class SubmitSettings(CommandSettings):
     working_dir: Path | None = None
     """Folder to send along and to run in, for example this source tree; without it the cluster's own image is used."""
     image: str | None = None
-    """Image to run driver and workers in, where the cluster can start containers."""
+    """Image to run driver and workers in, where the cluster's machines have podman."""
     cpus: Annotated[float, Field(ge=0)] | None = None
     """CPUs that Ray sets aside for the driver."""
     stop_on_interrupt: bool = False

@@ -117,7 +117,7 @@ class JobServer:
             advice = "Check --address and that the cluster is up"
             if "ray[default]" in line or isinstance(error, ImportError):
                 advice = "Install the extra [cluster] here"
-            elif "401" in line or "403" in line or "token" in line.lower():
+            elif any(word in line.lower() for word in ("401", "403", "token", "authenticat")):
                 advice = "Give the cluster's token in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token"
             raise ClusterError(f"cannot {what} the job server at {self._address}: {line}. {advice}") from error
 

@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lga_model.activations import focus
-from lga_model.calibration import Calibration, CalibrationError, expected_calibration_error, fit_calibration
+from lga_model.calibration import (
+    Calibration,
+    CalibrationError,
+    confidence_bins,
+    expected_calibration_error,
+    fit_calibration,
+)
 from lga_model.checkpoint import ModelRecord, save_model
 from lga_model.drift import Distribution
 from lga_model.images import PREPROCESSING
@@ -111,12 +117,14 @@ def write_bundle(best: Best, bundle: Path, plan: Plan, lineage: dict[str, Any]) 
         epoch=progress.epoch,
         images_per_s=progress.history[-1]["images_per_s"],
     )
+    raw_NA = Calibration.none().probabilities(outputs.people.logits_NA)
     metrics = {
         "validation": _validation(summary, plan),
         "calibration": {
             "ece_before": summary.ece_before,
             "ece_after": summary.ece_after,
             **asdict(_reliability(outputs, calibration)),
+            "bins_before": [asdict(each) for each in confidence_bins(raw_NA, outputs.people.action_N)],
         },
         "distribution": asdict(_distribution(outputs.people, calibration, plan.config.classes)),
         "history": list(best.history),

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from workers.errors import Throttled
-from workers.score.inventory import Selection, list_objects, open_source
+from workers.score.inventory import ListingNotes, Selection, list_objects, listing, open_source
 from workers.score.inventory.listing import side_by_side, split
-from workers.storage import FolderStore, ObjectInfo, open_store
+from workers.storage import FolderStore, ObjectInfo, S3Store, open_store
 
 
 def level_of(tree: dict):
@@ -70,6 +70,40 @@ def test_a_bucket_is_listed_whole(s3, tmp_path):
     ]
 
     assert sorted(keys) == sorted(found)
+
+
+def test_a_listing_that_broke_off_goes_on_where_it_was(s3, tmp_path, monkeypatch):
+    """
+    The lots that were kept are not asked for again; nothing is lost or twice; at the end no note is left.
+    """
+    monkeypatch.setattr(listing, "_ROWS", 10)
+    monkeypatch.setattr(listing, "_WIDE", 10)
+    bucket, output = s3.bucket(), FolderStore(tmp_path)
+    for number in range(60):
+        open_store(bucket).put(f"a/{number:03d}.jpg", b"x")
+    asked_after = []
+    whole = S3Store.list
+
+    def breaks_off(store, prefix="", *, after=""):
+        asked_after.append(after)
+        for info in whole(store, prefix, after=after):
+            if len(asked_after) == 1 and info.key == "a/045.jpg":
+                raise Throttled("list", bucket, "503")
+            yield info
+
+    monkeypatch.setattr(S3Store, "list", breaks_off)
+    notes = ListingNotes(output, "run", lot=20)
+
+    def found() -> list[str]:
+        tables = list_objects(open_source(bucket), Selection(), output, notes=notes)
+        return [key for table in tables for key in table["key"].to_pylist()]
+
+    with pytest.raises(Throttled):
+        found()
+    assert [f"a/{number:03d}.jpg" for number in range(60)] == sorted(found())
+    assert ["", "a/039.jpg"] == asked_after
+    notes.forget()
+    assert [] == list(output.list("runs/run/listing/"))
 
 
 def test_tables_of_many_units_come_all():

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 
 from workers.runs.plan import LISTED
+from workers.score.inventory.notes import ListingNotes
 from workers.score.inventory.source import Source
 from workers.storage import ObjectInfo, S3Store
 
@@ -25,12 +26,13 @@ _AHEAD = 2 * _LISTERS
 Unit = TypeVar("Unit")
 
 
-def list_source(source: Source, *, in_order: bool) -> Iterator[pa.Table]:
+def list_source(source: Source, *, in_order: bool, notes: ListingNotes | None = None) -> Iterator[pa.Table]:
     """Every object of a source, as tables of ``LISTED``.
 
     Args:
         source: A bucket's prefix, or a folder.
         in_order: In the store's own order, one request after the other.
+        notes: Of the run, to go on where an earlier attempt broke off.
 
     Raises:
         StorageError: If there is no such bucket or folder, or the credentials do not reach it.
@@ -41,7 +43,18 @@ def list_source(source: Source, *, in_order: bool) -> Iterator[pa.Table]:
         return
     prefixes, objects = split(store.level, source.prefix)
     yield from as_tables(iter(objects))
-    yield from side_by_side(prefixes, lambda prefix: as_tables(store.list(prefix)), _LISTERS)
+    yield from side_by_side(prefixes, lambda prefix: _list_prefix(store, prefix, notes), _LISTERS)
+
+
+def _list_prefix(store: S3Store, prefix: str, notes: ListingNotes | None) -> Iterator[pa.Table]:
+    if notes is None:
+        yield from as_tables(store.list(prefix))
+        return
+    lots, last = 0, ""
+    for table in notes.kept(prefix):
+        lots, last = lots + 1, table["key"][-1].as_py()
+        yield table
+    yield from notes.keeping(prefix, lots, as_tables(store.list(prefix, after=last)))
 
 
 def split(level: Callable[[str], Iterator[ObjectInfo | str]], prefix: str) -> tuple[list[str], list[ObjectInfo]]:

@@ -12,6 +12,7 @@ from workers.errors import SettingsError
 from workers.runs.plan import LISTED
 from workers.score.inventory.key_list import read_key_list
 from workers.score.inventory.listing import list_source
+from workers.score.inventory.notes import ListingNotes
 from workers.score.inventory.s3_inventory import MANIFEST, read_s3_inventory
 from workers.score.inventory.selection import Selection, select
 from workers.score.inventory.source import Source
@@ -19,7 +20,11 @@ from workers.storage import S3Store, Store, split_uri
 
 
 def list_objects(
-    source: Source, selection: Selection, output: Store, inventory: str | None = None
+    source: Source,
+    selection: Selection,
+    output: Store,
+    inventory: str | None = None,
+    notes: ListingNotes | None = None,
 ) -> Iterator[pa.Table]:
     """Every object that is wanted, with the key that its row will carry, as tables of ``LISTED`` in no certain order.
 
@@ -31,13 +36,14 @@ def list_objects(
         selection: Which of them are wanted. With a limit they come in the store's own order.
         output: Where the tags go.
         inventory: URI or path of a list of keys, instead of asking the store.
+        notes: Of the run, to go on where an earlier attempt at listing broke off.
 
     Raises:
         SettingsError: If the inventory cannot be used, or names objects that are not of this source.
         StorageError: At the first table, if there is no such bucket or folder, or the credentials do not reach it.
     """
     if inventory is None:
-        tables = list_source(source, in_order=selection.limit is not None)
+        tables = list_source(source, in_order=selection.limit is not None, notes=notes)
     else:
         tables = _from_list(source, inventory)
     own = _own_prefix(source, output)

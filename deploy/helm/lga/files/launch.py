@@ -1,7 +1,8 @@
 """Create a RayJob and follow it to its end: `launch.py FILE NAME`. Runs in the CronJob's pod; standard library alone.
 
 The RayJob is called like the Kubernetes job that started it. So a launcher that was started again finds what the one
-before it created, and follows that instead of starting another run.
+before it created, and follows that instead of starting another run. The Kubernetes job owns it: what the CronJob's
+history forgets, Kubernetes deletes.
 """
 
 from __future__ import annotations
@@ -44,10 +45,13 @@ def ask(method: str, url: str, body: dict[str, Any] | None = None) -> tuple[int,
         return 0, {"message": str(error)}
 
 
-def launch(path: str, name: str) -> int:
+def launch(path: str, job: str, name: str) -> int:
     """Create, follow; returns the exit code: 0 done, 5 failed."""
     body = json.loads(Path(path).read_text())
     body["metadata"]["name"] = name
+    if uid := os.environ.get("JOB_UID"):
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job, "uid": uid}
+        body["metadata"]["ownerReferences"] = [owner]
     while True:
         status, answer = ask("POST", JOBS, body)
         if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
@@ -102,4 +106,4 @@ def fitting(name: str) -> str:
 
 if __name__ == "__main__":
     stop_with_us(fitting(sys.argv[2]))
-    sys.exit(launch(sys.argv[1], fitting(sys.argv[2])))
+    sys.exit(launch(sys.argv[1], sys.argv[2], fitting(sys.argv[2])))
