@@ -40,7 +40,7 @@ def text(document: object, *path: str) -> str:
 def _named(training: object, name: tuple[str, ...], detail: tuple[str, ...]) -> str:
     """A name with what says exactly which one."""
     shown, exactly = text(training, *name), text(training, *detail)
-    return shown if exactly in ("-", shown) else f"{shown} ({exactly})"
+    return shown if shown == "-" or exactly in ("-", shown) else f"{shown} ({exactly})"
 
 
 def _settings(settings: object) -> str:
@@ -67,7 +67,7 @@ def _gate(gate: object) -> Iterator[tuple[str, str]]:
     """What the gate said, and every figure that it looked at."""
     checks = inside(gate, "checks")
     if not isinstance(checks, list) or not checks:
-        yield "gate", "-"
+        yield "gate", "off" if checks == [] else "-"
         return
     against = inside(gate, "against")
     rival = "no production model to beat" if against is None else f"against {against}"

@@ -54,8 +54,8 @@ def _train(settings: TrainSettings, metrics: TrainMetrics) -> int:
         print(f"the run {run} is finished; it was published as {before.version}")
         return 0
     shelf = Shelf(store, keep_best=settings.keep_best)
-    newest = next(iter(shelf.checkpoints()), None)  # One of another release is told before Ray starts.
-    trained = newest is not None and newest.step >= epochs * prepared.steps_per_epoch
+    newest = shelf.load_newest()  # One of another release is told before Ray starts.
+    trained = newest is not None and newest[0].step >= epochs * prepared.steps_per_epoch
     metrics.show_run(run, settings.name)
     metrics.epochs.set(epochs)
     with ray_session(settings.ray_address):

@@ -27,7 +27,7 @@ from workers.storage import make_bucket, open_store
 
 SIDE_PX = 64
 PLACES = {"left": (6, 24), "right": (42, 24), "up": (24, 6)}
-EPOCHS, STEPS_PER_EPOCH = 3, 6
+EPOCHS, STEPS_PER_EPOCH = 3, 12
 TIMES = {"train_s", "validation_s", "images_per_s", "data_wait_share"}
 """Figures of an epoch in which two runs differ."""
 MANIFEST = "s3://photographs/manifest.jsonl"
@@ -36,7 +36,7 @@ MEMORY_BYTES = 100 << 20
 
 
 def write_photographs() -> None:
-    """Noise with a green square whose place is the action: 48 images to train on, 13 to validate on."""
+    """Noise with a green square whose place is the action: whole batches to train on, 13 images to validate on."""
     make_bucket("s3://photographs")
     store, random = open_store("s3://photographs"), np.random.default_rng(0)
     rows = []
@@ -67,12 +67,14 @@ class Run:
     def now(self) -> subprocess.Popen[bytes]:
         return self.attempts[-1]
 
-    def start(self) -> None:
+    def start(self, **changes: object) -> None:
+        """Another attempt; ``changes`` are settings that this one and those after it have."""
+        self.changes |= changes
         flags = {
             "manifest": MANIFEST, "name": "squares", "registry": f"{self.bucket}/models", "output": self.bucket,
             "run": "run", "ray_address": self.cluster.address, "backbone": "test_resnet", "output_stride": 16,
             "size_px": SIDE_PX, "batch_size": 8, "micro_batch_size": 2, "precision": "fp32", "epochs": EPOCHS,
-            "cpus_per_worker": 1, "checkpoint_steps": 2, "storage_patience_s": 120,
+            "cpus_per_worker": 1, "checkpoint_steps": 4, "storage_patience_s": 120,
             "localisation_activation": "straight_through", "log_level": "debug",
         } | self.changes  # fmt: skip
         words = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]

@@ -31,6 +31,7 @@ def test_everything_that_a_version_depends_on_is_told():
     assert "abc" == rows["manifest"]
     assert "48 to learn from, 13 to choose by" == rows["photographs"]
     assert "pose:3 (s3://models/pose/versions/0003)" == rows["parent"]
+    assert "-" == rows["pretrained weights"]
     assert "pose-again (s3://runs/pose-again/checkpoints/00000018-aa)" == rows["run"]
     assert "epochs=5, gpu=True" == rows["settings"]
     assert "7" == rows["seed"]
@@ -51,3 +52,10 @@ def test_what_is_not_known_is_a_dash(training):
 
     assert "-" == rows["manifest"]
     assert "-" == rows["parent"]
+
+
+def test_a_gate_that_was_off_is_told():
+    """
+    Nobody takes a version for one that had to beat another.
+    """
+    assert "off" == dict(lineage({"gate": {"against": None, "images": 0, "checks": [], "passed": True}}))["gate"]

@@ -102,10 +102,10 @@ def test_a_run_whose_checkpoints_are_of_another_architecture(train):
     """
     assert "Ray was started" in train()[1]
 
-    code, said = train(backbone="test_vit", output_stride=16)
+    code, said = train(backbone="test_convnext", output_stride=16)
 
     assert 2 == code
-    assert 'config.backbone was "test_resnet", now "test_vit"' in said
+    assert 'config.backbone was "test_resnet", now "test_convnext"' in said
     assert "start a new one without --run" in said
 
 
