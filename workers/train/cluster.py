@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 import time
@@ -33,6 +34,11 @@ _MAX_FAILURES = 3
 _LOOK_EVERY_S = 0.5
 _GRACE_S = 20.0
 """Seconds for a last checkpoint after a signal: less than the 30 that Kubernetes gives a pod."""
+
+
+_ELASTIC_START_S = "15"
+"""Seconds that an elastic group waits for workers that Ray believes to fit: it counts a node that is just gone for a
+while, and looks again only after this time. Its own 60 s are for machines that have yet to start."""
 
 
 def choose_cores(workers: int, wanted: int | None, *, least: int | None = None, gpu: bool) -> int:
@@ -142,7 +148,10 @@ def _fit(trainer: TorchTrainer, assignment: Assignment, watch: Watch) -> None:
 
 def _number_of_workers(settings: TrainSettings) -> int | tuple[int, int]:
     least = settings.min_workers
-    return settings.workers if least is None or least >= settings.workers else (least, settings.workers)
+    if least is None or least >= settings.workers:
+        return settings.workers
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _ELASTIC_START_S)
+    return least, settings.workers
 
 
 def _save_before_the_end(mailbox: Any, outcome: _InThread) -> None:  # noqa: ANN401 - Ray's actors have no types

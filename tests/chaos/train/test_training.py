@@ -49,6 +49,27 @@ def test_a_node_then_the_driver_then_a_worker_are_lost(server, place, undisturbe
 
 
 @pytest.mark.chaos
+@pytest.mark.parametrize("seed", range(20))
+def test_killing_anything_changes_nothing(server, place, undisturbed_by_two, seed):
+    """
+    Two workers, of which one is killed; or the driver is, or is asked to end; or the S3 server is away for a while: at
+    a random step, while a tenth of all requests goes wrong. Then the same command until it is done.
+    """
+    draw = random.Random(seed)
+    target = draw.choice(TARGETS)
+    server.proxy.share = FAULTS_SHARE
+    run = place.run(workers=2)
+    try:
+        run.wait_for_step(draw.randrange(STEPS))
+        disturb(server, place, run, target, draw)
+        run.finish()
+    finally:
+        server.proxy.share = 0.0
+
+    assert undisturbed_by_two == run.outcome(), target
+
+
+@pytest.mark.chaos
 def test_a_node_that_will_be_taken_away_costs_no_step(place):
     """
     SIGTERM for a node, as a pod gets it: a checkpoint at the next step, between two that were due; without the node the
@@ -71,27 +92,6 @@ def test_a_node_that_will_be_taken_away_costs_no_step(place):
     assert any(step % STEPS_PER_EPOCH for step in saved), saved
     assert "train.workers_restarted" in run.told
     assert [2, 1] == [history[0]["workers"], history[-1]["workers"]]
-
-
-@pytest.mark.chaos
-@pytest.mark.parametrize("seed", range(20))
-def test_killing_anything_changes_nothing(server, place, undisturbed_by_two, seed):
-    """
-    Two workers, of which one is killed; or the driver is, or is asked to end; or the S3 server is away for a while: at
-    a random step, while a tenth of all requests goes wrong. Then the same command until it is done.
-    """
-    draw = random.Random(seed)
-    target = draw.choice(TARGETS)
-    server.proxy.share = FAULTS_SHARE
-    run = place.run(workers=2)
-    try:
-        run.wait_for_step(draw.randrange(STEPS))
-        disturb(server, place, run, target, draw)
-        run.finish()
-    finally:
-        server.proxy.share = 0.0
-
-    assert undisturbed_by_two == run.outcome(), target
 
 
 def disturb(server, place: Place, run: Run, target: str, draw: random.Random) -> None:

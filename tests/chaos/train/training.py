@@ -145,7 +145,10 @@ class Place:
 
     def start_node(self, drain_s: float) -> subprocess.Popen[bytes]:
         """A node as a pod runs it: asked to end, it drains for a while."""
-        environment = os.environ | {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(drain_s)}
+        environment = os.environ | {
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(drain_s),
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # Else `ray start` would not join; the tests keep to loopback.
+        }
         before, ray = len(self.alive()), Path(sys.executable).with_name("ray")
         command = [ray, "start", f"--address={self.cluster.address}", "--block", "--num-cpus=1",
                    f"--object-store-memory={MEMORY_BYTES}"]  # fmt: skip
@@ -154,6 +157,7 @@ class Place:
         end = time.monotonic() + 120
         while len(self.alive()) <= before:
             assert time.monotonic() < end, "the node does not start"
+            assert node.poll() is None, (self.folder / "node.log").read_text()
             time.sleep(0.2)
         return node
 
