@@ -65,6 +65,7 @@ def ray_local(s3) -> Iterator[None]:
     """One local Ray with two CPUs. It starts after the S3 server, so that its workers inherit the way there."""
     ray = pytest.importorskip("ray")
     ray.init(
+        address="local",
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,

@@ -10,8 +10,10 @@ import sys
 
 import pytest
 
+from workers.__main__ import main
 from workers.storage import open_store
 
+TRAIN = "train --backbone tf_efficientnet_lite0 --weights package"
 ACTIONS = ("feeding_a_horse", "playing_violin", "rowing_a_boat")
 
 
@@ -32,14 +34,12 @@ def small_stanford40(stanford40, tmp_path):
     return root
 
 
-def lga(folder, *arguments):
-    """Run one command as a user would, in a process of its own."""
+def score_elsewhere(*arguments: str) -> None:
+    """Run `lga score` as a user would, in a process of its own, with a Ray of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "workers", *map(str, arguments)],
-        cwd=folder,
-        env=os.environ
-        | {"LGA_REGISTRY": str(folder / "registry"), "PYTHONPATH": os.pathsep.join(sys.path)}
-        | {"RAY_ADDRESS": "127.0.0.1:1"},  # Left by another program: a command without --ray-address starts its own.
+        [sys.executable, "-m", "workers", "score", *arguments],
+        # RAY_ADDRESS as another program may have left it: a command without --ray-address starts its own.
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_ADDRESS": "127.0.0.1:1"},
         capture_output=True,
         text=True,
         timeout=280,
@@ -47,33 +47,35 @@ def lga(folder, *arguments):
     )
 
     assert 0 == done.returncode, done.stderr[-3000:]
-    return done
 
 
 @pytest.mark.timeout(600)
-def test_from_raw_photographs_to_measured_tags(s3, small_stanford40, tmp_path):
+def test_from_raw_photographs_to_measured_tags(s3, ray_local, small_stanford40, tmp_path, monkeypatch, capsys):
     """
     Prepare, train from ImageNet weights, compile, promote, tag a bucket, measure the tags: far better than guessing.
     """
-    lga(tmp_path, "prepare", "stanford40", "--root", small_stanford40, "--output", "small.parquet")
-    lga(
-        tmp_path, "train", "--manifest", "small.parquet", "--name", "small", "--backbone", "tf_efficientnet_lite0",
-        "--weights", "package", "--size-px", 96, "--epochs", 5, "--batch-size", 12,
-    )  # fmt: skip
-    lga(tmp_path, "compile", "--model", "small:1")
-    lga(tmp_path, "models", "promote", "--model", "small:1")
+    monkeypatch.chdir(tmp_path)
     bucket, output = s3.bucket(), s3.bucket()
     for action in ACTIONS:
         for name in (small_stanford40 / f"ImageSplits/{action}_test.txt").read_text().split():
             open_store(bucket).put(f"2026/{name}", (small_stanford40 / "JPEGImages" / name).read_bytes())
-    lga(tmp_path, "score", "--input", f"{bucket}/2026", "--output", output, "--model", "small@production")
-    lga(
-        tmp_path, "tags", "evaluate", "--output", output, "--manifest", "small.parquet",
-        "--json-output", tmp_path / "quality.json",
-    )  # fmt: skip
+    monkeypatch.setenv("LGA_REGISTRY", str(tmp_path / "registry"))
+    for command in (
+        f"prepare stanford40 --root {small_stanford40} --output small.parquet",
+        f"{TRAIN} --manifest small.parquet --name small --size-px 96 --epochs 5 --batch-size 12",
+        "compile --model small:1",
+        "models promote --model small:1",
+    ):
+        assert 0 == main(command.split()), capsys.readouterr().err
+    score_elsewhere("--input", f"{bucket}/2026", "--output", output, "--model", "small@production")
+    quality_of = ["tags", "evaluate", "--output", output, "--manifest", "small.parquet"]
+
+    assert 0 == main([*quality_of, "--json-output", "quality.json"])
+
     quality = json.loads((tmp_path / "quality.json").read_text())
-    asked = lga(tmp_path, "tags", "query", "--output", output, "--format", "csv", "select count(*) as n from tags")
+    capsys.readouterr()
 
     assert (30, 30) == (quality["photographs"], quality["tagged"])
     assert quality["mean_average_precision"] > 0.7  # Guessing gives a third.
-    assert "n\n30\n" == asked.stdout
+    assert 0 == main(["tags", "query", "--output", output, "--format", "csv", "select count(*) as n from tags"])
+    assert "n\n30\n" == capsys.readouterr().out

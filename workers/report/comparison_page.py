@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from workers.documents import Document, inside, section
 from workers.report import figures as show
-from workers.report.markup import Markup, element, joined
+from workers.report.markup import Markup, element, joined, table
 from workers.report.model_files import ModelFiles
 from workers.report.model_page import FIGURES
 from workers.report.page import Gallery, Page, Section, facts
@@ -52,9 +52,7 @@ def _figures(first: ModelFiles, second: ModelFiles) -> Markup:
     heads = (("", ""), ("measured on", ""), *numbers)
     head = element("tr", (element("th", name, scope="col", class_=kind or None) for name, kind in heads))
     caption = element("caption", "one training each; the intervals are of the photographs, not of repeated trainings")
-    return joined(
-        _same_photographs(first, second), element("table", caption, element("thead", head), element("tbody", rows))
-    )
+    return joined(_same_photographs(first, second), table(caption, element("thead", head), element("tbody", rows)))
 
 
 def _row(name: str, split: str, before: object, after: object, interval: object) -> Markup:
@@ -127,7 +125,7 @@ def _differences(first: ModelFiles, second: ModelFiles) -> Markup:
         element("tr", element("th", name, scope="row"), (element("td", plan.get(name, show.NOTHING)) for plan in plans))
         for name in names
     ]
-    return element("div", element("table", element("thead", head), element("tbody", body)), class_="scroll")
+    return table(element("thead", head), element("tbody", body))
 
 
 def _flat(document: object, prefix: str = "") -> dict[str, str]:

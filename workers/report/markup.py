@@ -45,6 +45,11 @@ def joined(*children: Any) -> Markup:  # noqa: ANN401 - see Child
     return Markup("".join(_pieces(children)))
 
 
+def table(*parts: Any, class_: str | None = None) -> Markup:  # noqa: ANN401 - see Child
+    """A table in a frame of its own, which scrolls where the page is too narrow for it."""
+    return element("div", element("table", *parts, class_=class_), class_="scroll")
+
+
 def embedded_json(name: str, document: object) -> Markup:
     """Data for the page's own script, in an element that browsers do not run.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workers.documents import figures, items
 from workers.report import figures as show
-from workers.report.markup import Markup, element
+from workers.report.markup import Markup, element, table
 from workers.report.model_files import ModelFiles
 from workers.report.plots import bar
 
@@ -39,8 +39,7 @@ def actions(files: ModelFiles) -> Markup | None:
         for name in names
     ]
     caption = element("caption", "average precision of each action (area under precision and recall, 1 is perfect)")
-    table = element("table", caption, element("thead", head), element("tbody", body), class_="sortable bars")
-    return element("div", table, class_="scroll")
+    return table(caption, element("thead", head), element("tbody", body), class_="sortable bars")
 
 
 def confusions(files: ModelFiles) -> Markup | None:
@@ -63,8 +62,7 @@ def confusions(files: ModelFiles) -> Markup | None:
     if not rows:
         return None
     head = element("tr", (element("th", name, scope="col") for name in ("is", "was called", "photographs", "share")))
-    return element(
-        "table",
+    return table(
         element("caption", f"the most frequent mistakes on {files.evaluated_split}"),
         element("thead", head),
         element("tbody", rows),

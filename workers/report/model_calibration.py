@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from workers.documents import Document, figures, items, section
 from workers.report import figures as show
-from workers.report.markup import Markup, element, joined
+from workers.report.markup import Markup, element, joined, table
 from workers.report.model_files import ModelFiles
 from workers.report.page import facts
 from workers.report.plots import Axis, ReliabilityPoint, lines, reliability, upper
@@ -96,7 +96,7 @@ def _kept_promises(files: ModelFiles) -> Markup | None:
         if show.number(kept.get(key)) != show.NOTHING
     )
     caption = element("caption", f"what the promises were worth on {files.evaluated_split}")
-    return element("table", caption, element("tbody", rows))
+    return table(caption, element("tbody", rows))
 
 
 def _risk(files: ModelFiles) -> Markup | None:

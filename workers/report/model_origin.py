@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from workers.documents import Document, figures, inside, items, section
 from workers.report import figures as show
-from workers.report.markup import Markup, element
+from workers.report.markup import Markup, element, table
 from workers.report.model_files import ModelFiles
 from workers.report.page import facts
 
@@ -37,7 +37,7 @@ def engines(files: ModelFiles) -> Markup:
         for engine in files.engines
     ]
     caption = element("caption", "each engine was compared with the model on real photographs; the largest differences")
-    return element("div", element("table", caption, element("thead", head), element("tbody", body)), class_="scroll")
+    return table(caption, element("thead", head), element("tbody", body))
 
 
 def _lost(engine: Document) -> float | None:

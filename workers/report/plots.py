@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from workers.report.figures import count, number, signed
-from workers.report.markup import Markup, element, joined
+from workers.report.markup import Markup, element, joined, table
 
 _WIDTH, _HEIGHT = 360.0, 220.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 348.0, 12.0, 176.0
@@ -136,7 +136,7 @@ def gains(title: str, rows: Sequence[tuple[str, float, str]], heads: tuple[str, 
     ]
     names = (heads[0], "", *(element("th", each, scope="col", class_="number") for each in heads[1:] if each))
     head = element("tr", (each if isinstance(each, Markup) else element("th", each, scope="col") for each in names))
-    return element("table", element("caption", title), element("thead", head), element("tbody", body), class_="bars")
+    return table(element("caption", title), element("thead", head), element("tbody", body), class_="bars")
 
 
 def bar(share: float, *, kind: str = "bar") -> Markup:

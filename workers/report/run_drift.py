@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workers.documents import Document, figures, inside, section
 from workers.report import figures as show
-from workers.report.markup import Markup, element, joined
+from workers.report.markup import Markup, element, joined, table
 from workers.report.plots import Axis, lines, upper
 
 _OUTPUTS = ("confidence", "focus", "classes")
@@ -52,9 +52,9 @@ def _table(quality: Document) -> Markup:
         for name, each in rows
     ]
     caption = element("caption", "population stability index of each output; below 0.1 alike, above 0.25 worth a look")
-    table = element("table", caption, element("thead", head), element("tbody", body))
+    indices = table(caption, element("thead", head), element("tbody", body))
     more = element("p", f"The {_FOLDERS} folders that differ most.", class_="note") if len(folders) > _FOLDERS else None
-    return joined(element("div", table, class_="scroll"), more)
+    return joined(indices, more)
 
 
 def _against_validation(name: str, now: Document, reference: Document) -> Markup | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workers.report import figures as show
-from workers.report.markup import Markup, element, joined
+from workers.report.markup import Markup, element, joined, table
 from workers.report.plots import Axis, density, histogram, stacked
 from workers.report.run_facts import ClassFacts, RunFacts
 
@@ -29,16 +29,11 @@ def label_table(tags: RunFacts) -> Markup:
             f"{show.count(len(tags.classes))} labels were given"
             + (f"; {show.count(absent)} that the model knows were not." if absent else "."),
         ),
-        element(
-            "div",
-            element(
-                "table",
-                element("caption", "photographs of each label; a click on a label shows those on this page"),
-                element("thead", head),
-                element("tbody", (_label_row(each, most, tags.ok) for each in tags.classes)),
-                class_="sortable bars",
-            ),
-            class_="scroll",
+        table(
+            element("caption", "photographs of each label; a click on a label shows those on this page"),
+            element("thead", head),
+            element("tbody", (_label_row(each, most, tags.ok) for each in tags.classes)),
+            class_="sortable bars",
         ),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from workers.documents import Document, items, section
 from workers.report import figures as show
 from workers.report.cards import Card
-from workers.report.markup import Markup, element, joined
+from workers.report.markup import Markup, element, joined, table
 from workers.report.page import Gallery, Page, Section, facts, tiles
 from workers.report.plots import stacked
 from workers.report.run_drift import drift
@@ -131,7 +131,7 @@ def _account(record: Document, tags: RunFacts) -> Markup:
     ]
     return joined(
         stacked([(kind, amount) for _, kind, amount in parts]),
-        element("table", element("caption", "objects by outcome"), element("tbody", rows), class_="legend-table"),
+        table(element("caption", "objects by outcome"), element("tbody", rows), class_="legend-table"),
         element("p", _balance(listed, whole), class_="note"),
     )
 
@@ -161,9 +161,7 @@ def _failure(failure: FailureFacts) -> Markup:
     return element(
         "details",
         element("summary", element("b", failure.reason or show.NOTHING), f" {show.count(failure.objects)}"),
-        element(
-            "div", element("table", element("thead", head), element("tbody", rows), class_="failures"), class_="scroll"
-        ),
+        table(element("thead", head), element("tbody", rows), class_="failures"),
         element("p", f"The first {FAILURE_EXAMPLES} by name; {show.count(more)} more.", class_="note")
         if more
         else None,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from workers.documents import Document, figures, inside, items, section
 from workers.report import figures as show
-from workers.report.markup import Markup, element, joined
+from workers.report.markup import Markup, element, joined, table
 from workers.report.plots import bar
 
 _STAGES = {
@@ -40,11 +40,7 @@ def speed(record: Document) -> Markup:
     ]
     head = element("tr", (element("th", name, scope="col") for name in heads))
     return joined(
-        element(
-            "div",
-            element("table", element("caption", "attempts"), element("thead", head), element("tbody", body)),
-            class_="scroll",
-        ),
+        table(element("caption", "attempts"), element("thead", head), element("tbody", body)),
         _stages(attempts),
         _speed_of_light(attempts[-1]),
     )
@@ -69,7 +65,7 @@ def _stages(attempts: Sequence[Document]) -> Markup | None:
         )
         for name, value in spent.items()
     ]
-    return element("table", element("caption", "time for each image"), element("tbody", rows), class_="bars")
+    return table(element("caption", "time for each image"), element("tbody", rows), class_="bars")
 
 
 def _speed_of_light(attempt: Document) -> Markup:
@@ -100,5 +96,5 @@ def _speed_of_light(attempt: Document) -> Markup:
             "allows with all stages at work. ",
             limit,
         ),
-        element("table", element("caption", "each stage alone"), element("tbody", rows), class_="bars"),
+        table(element("caption", "each stage alone"), element("tbody", rows), class_="bars"),
     )
