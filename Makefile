@@ -48,7 +48,7 @@ format: setup  ## Format the source
 	@$(BIN)/ruff check --fix .
 
 bench: setup  ## Measure speed side by side; see benchmarks/README.md
-	@for program in decode plan report train_overhead engines score; do $(BIN)/python benchmarks/$$program.py || exit 1; done
+	@for program in decode plan report train_overhead train_data engines score; do $(BIN)/python benchmarks/$$program.py || exit 1; done
 
 docs: setup  ## Write what is generated in docs/
 	@$(BIN)/python -m workers.settings.reference > docs/settings.md

@@ -104,8 +104,8 @@ def _output(count: int, random: np.random.Generator) -> EngineOutput:
     )
 
 
-def make_report(output: str, html: Path) -> tuple[float, float]:
-    """Run ``lga report`` in a process of its own: seconds and peak memory in MB, imports and all."""
+def make_report(output: str, html: Path) -> tuple[float, float, float]:
+    """Run ``lga report`` in a process of its own: seconds, CPU seconds and peak memory in MB, imports and all."""
     begun = time.monotonic()
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "workers", "report", "--output", output, "--html", str(html)], stdout=subprocess.DEVNULL
@@ -114,7 +114,7 @@ def make_report(output: str, html: Path) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(process.returncode)
-    return time.monotonic() - begun, usage.ru_maxrss * 1024 / 1e6
+    return time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
 
 
 def opening_s(html: Path) -> list[float]:
@@ -150,13 +150,13 @@ def main() -> None:
         assert isinstance(store, FolderStore)  # noqa: S101
         write_tags(store, keys, photographs)
         html = Path(folder) / "report.html"
-        elapsed_s, peak_mb = make_report(str(output), html)
+        elapsed_s, cpu_s, peak_mb = make_report(str(output), html)
         openings = opening_s(html)
         table = Table(title=f"lga report over {arguments.rows:,} rows")
-        for column in ("seconds", "peak memory, MB", "file, MB", "opened in Chromium, s (median)"):
+        for column in ("seconds", "CPU seconds", "peak memory, MB", "file, MB", "opened in Chromium, s (median)"):
             table.add_column(column, justify="right")
         opened = f"{statistics.median(openings):.2f}" if openings else "no Chromium"
-        table.add_row(f"{elapsed_s:.1f}", f"{peak_mb:.0f}", f"{html.stat().st_size / 1e6:.1f}", opened)
+        table.add_row(f"{elapsed_s:.1f}", f"{cpu_s:.1f}", f"{peak_mb:.0f}", f"{html.stat().st_size / 1e6:.1f}", opened)
         Console().print(table)
         if arguments.keep:
             arguments.keep.write_bytes(html.read_bytes())

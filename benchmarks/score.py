@@ -92,7 +92,7 @@ def photograph(number: int) -> bytes:
     random = np.random.default_rng(number)
     layers = [
         cv2.resize(random.normal(0, strength, (HEIGHT // scale + 1, WIDTH // scale + 1, 3)), (WIDTH, HEIGHT))
-        for scale, strength in ((3, 22), (12, 40), (48, 40))
+        for scale, strength in ((3, 22), (12, 40), (48, 20))
     ]
     hue = np.array([[[number % CLASSES * 180 // CLASSES, 200, 190]]], np.uint8)
     tint = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR).astype(np.float64)

@@ -209,6 +209,15 @@ TRAINING = (
         "mAP of the last trainings", "Of the best epoch that was published.", "percentunit",
         ("lga_last_run_map", "{{pipeline}}"),
     ),
+    _lines(
+        "Age of the newest checkpoint", "What would be trained again if all workers were lost now.", "s",
+        (_run("time() - lga_train_checkpoint_timestamp_seconds"), "{{run}}"),
+    ),
+    _lines(
+        "How the last trainings ended",
+        "0: published; 4: the gate refused, and the table in the log says why; others: it failed.", "none",
+        ('lga_last_run_exit_code{command="train"}', "{{pipeline}}"),
+    ),
 )  # fmt: skip
 
 DASHBOARDS = {

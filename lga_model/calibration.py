@@ -141,16 +141,39 @@ def fit_calibration(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConfidenceBin:
+    """Images whose confidence lies in one range: what the model promised, and what came true."""
+
+    images: int
+    confidence: float
+    """Their mean; NaN without images."""
+    accuracy: float
+    """Share of them whose likeliest label is right; NaN without images."""
+
+
+def confidence_bins(
+    probabilities_NA: Floats, labels_N: NDArray[np.integer], bins: int = 15
+) -> tuple[ConfidenceBin, ...]:
+    """Sort images into equally wide ranges of confidence, the lowest first: a reliability diagram."""
+    confidence_N = probabilities_NA.max(axis=1)
+    correct_N = probabilities_NA.argmax(axis=1) == labels_N
+    bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
+    images, confidence, correct = (
+        np.bincount(bin_N, weights=weights, minlength=bins) for weights in (None, confidence_N, correct_N)
+    )
+    with np.errstate(invalid="ignore"):
+        columns = zip(images, confidence / images, correct / images, strict=True)
+    return tuple(ConfidenceBin(images=int(n), confidence=float(c), accuracy=float(a)) for n, c, a in columns)
+
+
 def expected_calibration_error(probabilities_NA: Floats, labels_N: NDArray[np.integer], bins: int = 15) -> float:
     """Mean gap between confidence and accuracy over equally wide bins of confidence, weighted by their images.
 
     Guo et al. 2017, Eq. 3 (arXiv:1706.04599).
     """
-    confidence_N = probabilities_NA.max(axis=1)
-    correct_N = probabilities_NA.argmax(axis=1) == labels_N
-    bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
-    gap_of_bin = np.bincount(bin_N, weights=correct_N - confidence_N, minlength=bins)
-    return float(np.abs(gap_of_bin).sum() / len(labels_N))
+    filled = [one for one in confidence_bins(probabilities_NA, labels_N, bins) if one.images]
+    return sum(one.images * abs(one.accuracy - one.confidence) for one in filled) / len(labels_N)
 
 
 def _fit_temperature(logits_NA: Floats, labels_N: NDArray[np.integer]) -> float:

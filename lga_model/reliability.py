@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lga_model.calibration import Calibration, expected_calibration_error
+from lga_model.calibration import Calibration, ConfidenceBin, confidence_bins, expected_calibration_error
 
 Floats = NDArray[np.floating]
 
@@ -45,6 +45,8 @@ class Reliability:
     """Share of the photographs that are kept, the surest first, and the share of wrong labels among them."""
     risk_area: float
     """Area under the whole risk-coverage curve: the mean of the risk over all shares; lower is better."""
+    bins: tuple[ConfidenceBin, ...]
+    """The reliability diagram that the calibration error sums up."""
 
 
 def measure_reliability(
@@ -90,6 +92,7 @@ def measure_reliability(
             (coverage, float(risk_N[max(0, math.ceil(coverage * len(risk_N)) - 1)])) for coverage in _COVERAGES
         ),
         risk_area=float(risk_N.mean()),
+        bins=confidence_bins(probabilities_NA, action_N),
     )
 
 
@@ -122,5 +125,5 @@ def _nothing(nobody_images: int) -> Reliability:
     return Reliability(
         calibration_error=math.nan, label_set_coverage=math.nan, label_set_size=math.nan, accepted=math.nan,
         accepted_precision=math.nan, people_missed=math.nan, nobody_found=math.nan, nobody_accepted=math.nan,
-        nobody_images=nobody_images, person_auroc=math.nan, risk_at_coverage=(), risk_area=math.nan,
+        nobody_images=nobody_images, person_auroc=math.nan, risk_at_coverage=(), risk_area=math.nan, bins=(),
     )  # fmt: skip

@@ -22,7 +22,7 @@ LAYERS = [
     {"workers.settings"},
     {"workers.console", "workers.logs", "workers.metrics", "workers.progress"},
     {"workers.storage", "workers.storage_requests", "workers.downloads", "workers.patience", "workers.runtime"},
-    {"workers.manifest", "workers.registry", "workers.engines", "workers.tags", "workers.runs"},
+    {"workers.documents", "workers.manifest", "workers.registry", "workers.engines", "workers.tags", "workers.runs"},
     {"jobs"},
     {"workers.__main__"},
 ]
@@ -33,7 +33,7 @@ ONLY_IN = {
     "botocore": {"workers.storage"},
     "obstore": {"workers.downloads"},
     "tensorrt": {"workers.engines.tensorrt"},
-    "onnxruntime": {"workers.engines.onnxruntime"},
+    "onnxruntime": {"workers.engines.onnxruntime", "workers.engines.int8"},
     "openvino": {"workers.engines.openvino"},
     "nncf": {"workers.engines.openvino"},
     "tensorrt_rtx_bindings": {"workers.engines.tensorrt"},

@@ -7,6 +7,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable
+from importlib.metadata import version
 
 from workers.errors import WorkerError
 from workers.logs import configure_logs
@@ -29,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["--version"]:
+        print(f"lga {version('lga-tagger')}")
+        return 0
     command, rest = _split(arguments)
     if command is None:
         return _explain(rest)
@@ -71,7 +75,8 @@ def _explain(arguments: list[str]) -> int:
         print(f"lga: there is no command {group!r}", file=stream)
     elif matching and not asked_for_help:
         print(f"lga {group}: say what to do with it", file=stream)
-    print("usage: lga COMMAND [settings]; `lga COMMAND --help` explains each\n", file=stream)
+    print("usage: lga COMMAND [settings]; `lga COMMAND --help` explains each", file=stream)
+    print("       lga --version\n", file=stream)
     for command in matching or COMMANDS:
         summary = " ".join((COMMANDS[command].__doc__ or "").split("\n\n")[0].split())
         lines = textwrap.wrap(summary, 54)

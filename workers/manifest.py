@@ -15,9 +15,11 @@ from lga_model.annotations import Annotation, Manifest, ManifestError, read_mani
 from lga_model.images import ImageError, decode_image
 from lga_model.nobody import decode_window, empty_window
 from workers.errors import ObjectMissing, SettingsError
+from workers.patience import PatientStore
 from workers.storage import read_uri, split_uri
 
 _SHOWN = 5
+_PATIENCE_S = 120.0
 _READERS = 8
 
 Decode = Callable[[bytes, Annotation, int], NDArray[np.uint8]]
@@ -56,6 +58,17 @@ def manifest_kind(output: str) -> Literal["parquet", "jsonl"]:
     if output.endswith(".jsonl"):
         return "jsonl"
     raise SettingsError(f"{output}: the name of a manifest ends in .parquet or .jsonl")
+
+
+def store_manifest(uri: str, content: bytes) -> str:
+    """Write a manifest, and give its full name. It is a person's work: storage that is briefly away is asked again.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    store, name = split_uri(uri)
+    PatientStore(store, _PATIENCE_S).put(name, content)
+    return store.uri(name)
 
 
 def refuse_bad_rows(

@@ -38,10 +38,10 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees: training asks for the same large arrays in every step.
+    """Let this process keep what it frees: PyTorch asks for the same large arrays for every batch.
 
-    Left alone, glibc gives each back to the system and fetches it again, page by page: a quarter of a step's CPU time
-    on small networks. Nothing happens where the C library is another.
+    Left alone, glibc gives each back to the system and fetches it again, page by page: a quarter of the CPU time of
+    a small network. Nothing happens where the C library is another.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -80,7 +80,10 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Non
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning", "configure_logging": True}
     if address is None:
-        options |= {"num_cpus": cpus or os.cpu_count(), "include_dashboard": False}
+        # Threads of PyTorch that wait for each other must not spin: the cores decode photographs meanwhile.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        # Named, for without an address Ray joins whatever cluster somebody started on this machine.
+        options |= {"address": "local", "num_cpus": cpus or os.cpu_count(), "include_dashboard": False}
     else:
         options |= {"address": address}
     try:

@@ -21,7 +21,8 @@ from scorer import BATCH, Scorer, file_system
 
 def main(source: str, output: str, bundle: str, size_px: int, cores: int) -> None:
     """Score a prefix."""
-    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
+    # Planning the downloads and scoring are actors that keep a CPU each: with two CPUs the downloads wait for ever.
+    ray.init(num_cpus=cores + 2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
              runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}})  # fmt: skip
 
     def decode(batch: Any) -> Any:  # noqa: ANN401 - as Ray's own signature

@@ -37,7 +37,9 @@ def lga(folder, *arguments):
     done = subprocess.run(
         [sys.executable, "-m", "workers", *map(str, arguments)],
         cwd=folder,
-        env=os.environ | {"LGA_REGISTRY": str(folder / "registry"), "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=os.environ
+        | {"LGA_REGISTRY": str(folder / "registry"), "PYTHONPATH": os.pathsep.join(sys.path)}
+        | {"RAY_ADDRESS": "127.0.0.1:1"},  # Left by another program: a command without --ray-address starts its own.
         capture_output=True,
         text=True,
         timeout=280,

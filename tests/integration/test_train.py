@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -54,7 +55,7 @@ def settings(manifest, registry, **changes) -> TrainSettings:
         "precision": "fp32",
         "epochs": 1,
         "progress": False,
-        "output": str(registry / "training"),
+        "output": f"{registry}/training",
     }
     return TrainSettings(**(fixed | changes))
 
@@ -74,15 +75,13 @@ def read(registry, version, name):
     return json.loads((registry / f"squares/versions/{version:04d}/{name}").read_text())
 
 
-def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest, tmp_path, capsys):
-    """
-    The version loads and says what it is. The same run with more epochs continues after its last one, here with a
-    second worker; asked for nothing more, it publishes nothing more. A broken image is skipped and counted. The parts
-    without people of the 13 validation photographs are in the calibration's record, and in no figure of the actions.
-    """
-    first = settings(
-        with_broken_image(manifest, tmp_path),
-        tmp_path,
+@pytest.fixture(scope="module")
+def first(ray_local, s3, manifest, tmp_path_factory) -> TrainSettings:
+    """The settings of a run of one epoch that was trained and published, with a broken image that it skipped."""
+    folder = tmp_path_factory.mktemp("first")
+    chosen = settings(
+        with_broken_image(manifest, folder),
+        folder / "registry",
         output=f"{s3.bucket()}/training",
         run="again",
         skip_invalid=True,
@@ -93,74 +92,64 @@ def test_a_run_is_published_continued_and_published_once(ray_local, s3, manifest
         localisation_activation="straight_through",
     )
 
-    assert 0 == train(first)
-    assert "squares:1" in capsys.readouterr().out
+    assert 0 == train(chosen)
+    return chosen
 
-    network, record = load_model(Registry(str(tmp_path)).fetch(Registry(str(tmp_path)).resolve("squares:1")))
+
+@pytest.fixture
+def registry(first, tmp_path):
+    """A copy of the registry with that run's version."""
+    return shutil.copytree(first.registry, tmp_path / "registry")
+
+
+def test_a_run_is_published_continued_and_published_once(first, registry, capsys):
+    """
+    The version loads and says what it is. The same run with more epochs continues after its last one, here with a
+    second worker; asked for nothing more, it publishes nothing more. A broken image is skipped and counted. The parts
+    without people of the 13 validation photographs are in the calibration's record, and in no figure of the actions.
+    """
+    models = Registry(str(registry))
+    network, record = load_model(models.fetch(models.resolve("squares:1")))
 
     assert ("left", "right", "up") == record.config.classes
     assert (4, 4) == network.feature_size
     assert 0.9 == record.calibration.coverage
-    assert 1 == read(tmp_path, 1, "training.json")["unusable_images"]
+    assert 1 == read(registry, 1, "training.json")["unusable_images"]
 
-    longer = first.model_copy(update={"epochs": 2, "workers": 2})
+    longer = first.model_copy(update={"epochs": 2, "workers": 2, "registry": str(registry)})
 
     assert 0 == train(longer)
+    assert "squares:2" in capsys.readouterr().out
 
-    before, after = (read(tmp_path, version, "metrics.json") for version in (1, 2))
+    before, after = (read(registry, version, "metrics.json") for version in (1, 2))
 
     assert [1, 2] == [epoch["epoch"] for epoch in after["history"]]
     assert before["history"] == after["history"][:1]
     assert {"left", "right", "up"} == set(after["validation"]["average_precision"])
     assert [13, 13] == [epoch["images"] for epoch in after["history"]]
     assert 13 == after["calibration"]["nobody_images"]
+    assert 13 == sum(one["images"] for one in after["calibration"]["bins_before"])
     assert 0 <= after["calibration"]["nobody_found"] <= 1
     assert [1.0, 1 - after["validation"]["top1"]] == pytest.approx(after["calibration"]["risk_at_coverage"][-1])
 
-    capsys.readouterr()
-
     assert 0 == train(longer)
     assert "published as squares:2" in capsys.readouterr().out
-    assert [1, 2] == [version.number for version in Registry(str(tmp_path)).versions("squares")]
+    assert [1, 2] == [version.number for version in models.versions("squares")]
 
 
-def test_two_workers_learn_as_one(ray_local, manifest, tmp_path):
-    """
-    With the same micro-batches the curves are the same, up to the rounding of sums taken in another order.
-    """
-    for workers in (1, 2):
-        chosen = settings(
-            manifest, tmp_path, workers=workers, micro_batch_size=4, epochs=2, gate=False, run=f"with-{workers}"
-        )
-
-        assert 0 == train(chosen)
-
-    alone, together = (read(tmp_path, version, "metrics.json")["history"] for version in (1, 2))
-    for one, other in zip(alone, together, strict=True):
-        for figure in ("loss", "loss_classification", "loss_mask", "map", "focus"):
-            assert pytest.approx(one[figure], rel=1e-3, abs=1e-4) == other[figure], figure
-
-    assert [1, 1] == [epoch["workers"] for epoch in alone]
-    assert [2, 2] == [epoch["workers"] for epoch in together]
-
-
-def test_the_gate_keeps_what_does_not_beat_production(ray_local, manifest, tmp_path, capsys):
+def test_the_gate_keeps_what_does_not_beat_production(registry, manifest, tmp_path, capsys):
     """
     Exit code 4 with a table that says why, and no new version; another rule needs no other training.
     """
-    first = settings(manifest, tmp_path, run="first")
-
-    assert 0 == train(first)
-
-    registry = Registry(str(tmp_path))
-    registry.promote(registry.resolve("squares:1"), "production")
+    models = Registry(str(registry))
+    models.promote(models.resolve("squares:1"), "production")
+    chosen = settings(manifest, registry, output=str(tmp_path), run="second", seed=1, gate_min_gain=0.9)
     flags = [
         f"--{name.replace('_', '-')}={value}"
-        for name, value in settings(manifest, tmp_path, run="second", seed=1, gate_min_gain=0.9)
+        for name, value in chosen
         if name in {"manifest", "name", "registry", "backbone", "output_stride", "size_px", "batch_size", "precision",
                     "epochs", "output", "run", "seed", "gate_min_gain"}
     ]  # fmt: skip
-    capsys.readouterr()
 
     assert 4 == main(["train", *flags])
 
@@ -170,9 +159,9 @@ def test_the_gate_keeps_what_does_not_beat_production(ray_local, manifest, tmp_p
     assert "more than +0.9000" in captured.out
     assert "REFUSED" in captured.out
     assert "Nothing was published" in captured.err
-    assert [1] == [version.number for version in registry.versions("squares")]
+    assert [1] == [version.number for version in models.versions("squares")]
     assert 0 == main(["train", *flags, "--no-gate"])
-    assert [1, 2] == [version.number for version in registry.versions("squares")]
+    assert [1, 2] == [version.number for version in models.versions("squares")]
 
 
 def test_an_error_of_a_worker_is_told_as_it_is(ray_local, manifest, tmp_path):

@@ -33,6 +33,22 @@ def test_every_share_by_hand():
     assert 3 == found.nobody_images
 
 
+def test_the_calibration_error_sums_up_the_bins():
+    """
+    Confidences 0.9 and 0.85 share a bin, in which one of two is right; empty bins say nothing.
+    """
+    found = measure_reliability(CALIBRATION, PROBABILITIES, ACTIONS)
+    filled = [one for one in found.bins if one.images]
+    gap = sum(one.images * abs(one.accuracy - one.confidence) for one in filled) / 4
+
+    assert 15 == len(found.bins)
+    assert [(1, 0.6, 1.0), (1, 0.7, 0.0), (1, 0.85, 0.0), (1, 0.9, 1.0)] == [
+        (one.images, pytest.approx(one.confidence), one.accuracy) for one in filled
+    ]
+    assert all(math.isnan(one.accuracy) for one in found.bins if not one.images)
+    assert pytest.approx(found.calibration_error) == gap
+
+
 def test_risk_rises_as_less_sure_photographs_are_kept():
     """
     Kept in the order of confidence 0.9, 0.85, 0.7, 0.6: right, wrong, wrong, right.

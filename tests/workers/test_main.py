@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -32,6 +33,16 @@ def test_help_lists_every_command(capsys, arguments):
     assert 0 == main(arguments)
     shown = capsys.readouterr().out
     assert all(f"\n  {command} " in shown for command in COMMANDS)
+
+
+def test_the_version_is_told(capsys):
+    """
+    That of the installed package, and the help says how to ask for it.
+    """
+    assert 0 == main(["--version"])
+    assert f"lga {version('lga-tagger')}\n" == capsys.readouterr().out
+    assert 0 == main(["--help"])
+    assert "lga --version" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

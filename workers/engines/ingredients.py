@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lga_model.export import InferenceGraph, export_onnx
 from workers.engines.record import Gpu
 from workers.settings.shared import EnginePrecision, HardwareCompatibility
+
+if TYPE_CHECKING:
+    from lga_model.export import InferenceGraph  # Engines are opened without the seconds that torch takes to load.
 
 CalibrationImages = Callable[[], Iterable[NDArray[np.uint8]]]
 """Reads real photographs, uint8 ``[B, size_px, size_px, 3]``, as often as it is called."""
@@ -77,6 +79,8 @@ class Ingredients:
         return self._export("fp16")
 
     def _export(self, precision: Literal["fp32", "fp16"]) -> bytes:
+        from lga_model.export import export_onnx  # noqa: PLC0415 - likewise
+
         with tempfile.TemporaryDirectory(prefix="lga-onnx-") as folder:
             path = Path(folder) / "model.onnx"
             export_onnx(self.graph, path, precision)

@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import properties
 from openvino.properties import device, hint
 from typing_extensions import override
 
-from lga_model.export import layer_nodes, unquantised_layers
 from workers.engines import Engine, EngineError, EngineOutput, EngineRecord, TensorSpec
 from workers.engines.ingredients import Built, Ingredients
 from workers.engines.signature import as_output, check_images, check_signature, poisoned_outputs
@@ -115,6 +113,11 @@ def _compiled(record: EngineRecord, data: bytes, threads: int | None) -> ov.Comp
 
 def _quantised(ingredients: Ingredients) -> bytes:
     """Quantise after training, with the ranges that the activations have on the calibration photographs."""
+    # Seconds that opening an engine need not wait for.
+    import onnx  # noqa: PLC0415
+
+    from lga_model.export import layer_nodes, unquantised_layers  # noqa: PLC0415
+
     nncf = _nncf()
     layers = layer_nodes(onnx.load_from_string(ingredients.onnx))
     spared = (*ingredients.spared, *unquantised_layers(layers))

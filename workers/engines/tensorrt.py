@@ -121,7 +121,7 @@ class Product:
 
     def _graph(self, ingredients: Ingredients) -> bytes:
         if ingredients.precision == "int8":
-            from workers.engines.onnxruntime import quantised  # noqa: PLC0415 - only int8 needs it
+            from workers.engines.int8 import quantised  # noqa: PLC0415 - only int8 needs it
 
             return quantised(ingredients, symmetric=True)
         return ingredients.onnx if ingredients.precision == "fp32" else ingredients.onnx_half

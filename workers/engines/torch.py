@@ -26,6 +26,7 @@ from workers.engines import Engine, EngineError, EngineOutput, EngineRecord
 from workers.engines.ingredients import Built, Ingredients
 from workers.engines.signature import as_output, check_images, check_signature, signature
 from workers.errors import SettingsError
+from workers.runtime import keep_freed_memory
 from workers.settings.shared import EnginePrecision
 
 
@@ -64,6 +65,7 @@ class TorchEngine(Engine):
         check_signature(record, *signature(graph.network.config, graph.network.feature_size))
         if threads is not None:
             torch.set_num_threads(threads)
+        keep_freed_memory()
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
         graph = graph.to(self.device).eval()

@@ -87,5 +87,5 @@ def _sheet(panels: Sequence[tuple[str, Image.Image]], lines: Sequence[str]) -> I
 
 def _png(sheet: Image.Image) -> bytes:
     sink = io.BytesIO()
-    sheet.save(sink, "PNG", optimize=True)
+    sheet.save(sink, "PNG", compress_level=4)  # The best compression would take longer than the model.
     return sink.getvalue()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 from rich.table import Table
 
 from workers.console import result_console
+from workers.documents import Document, read_document, section
 from workers.engines import EngineRecord
-from workers.errors import ObjectMissing, SettingsError
+from workers.models.lineage import lineage, text
 from workers.registry import METRICS_FILE, RECORD_FILE, TRAINING_FILE, Registry, Version
 from workers.settings import ModelsListSettings, ModelsPromoteSettings, ModelsRollbackSettings, ModelsShowSettings
 from workers.storage import open_store
@@ -30,7 +29,7 @@ def list_models(settings: ModelsListSettings) -> int:
         table.add_column(column, justify="right" if column in _FIGURES.values() else "left")
     for name in names:
         for version in registry.versions(name):
-            validation = _read(version, METRICS_FILE).get("validation")
+            validation = section(read_document(open_store(version.uri), METRICS_FILE), "validation")
             figures = (_figure(validation, key) for key in _FIGURES)
             engines = ", ".join(record.target for record in registry.engines(version))
             table.add_row(str(version), ", ".join(_pointing(registry, version)), *figures, engines)
@@ -80,8 +79,9 @@ def roll_back_model(settings: ModelsRollbackSettings) -> int:
 
 def _facts(registry: Registry, version: Version) -> Iterator[tuple[str, str]]:
     """Name and value of everything that is known, the most useful first."""
-    record, training = _read(version, RECORD_FILE), _read(version, TRAINING_FILE)
-    validation = _read(version, METRICS_FILE).get("validation")
+    store = open_store(version.uri)
+    record, training = read_document(store, RECORD_FILE), read_document(store, TRAINING_FILE)
+    validation = section(read_document(store, METRICS_FILE), "validation")
     yield "files", version.uri
     for alias in _pointing(registry, version):
         move = registry.alias(version.name, alias).history[-1]
@@ -94,11 +94,10 @@ def _facts(registry: Registry, version: Version) -> Iterator[tuple[str, str]]:
         ("recipe", "recipe", "name"),
         ("weights", "weights_sha256"),
     ):
-        yield name, _text(record, *path)
+        yield name, text(record, *path)
     for key, name in _FIGURES.items():
         yield f"{name} on validation", _figure(validation, key)
-    yield "trained on", _text(training, "manifest", "uri")
-    yield "manifest", _text(training, "manifest", "digest")
+    yield from lineage(training)
 
 
 def _pointing(registry: Registry, version: Version) -> list[str]:
@@ -121,27 +120,6 @@ def _engine_facts(record: EngineRecord) -> Iterator[tuple[str, str]]:
         yield "  PAM", f"at most {parity.max_pam_difference:.1e} of its maximum off"
 
 
-def _read(version: Version, file: str) -> dict[str, Any]:
-    """One of a version's JSON files; empty when it is not there. Not trusted to hold anything."""
-    store = open_store(version.uri)
-    try:
-        document = json.loads(store.get(file).data)
-    except ObjectMissing:
-        return {}
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{store.uri(file)} is not JSON: {error}") from error
-    return document if isinstance(document, dict) else {}
-
-
-def _text(document: object, *path: str) -> str:
-    """A value deep in a document, as text; lists with their length."""
-    for name in path:
-        document = document.get(name) if isinstance(document, dict) else None
-    if isinstance(document, list):
-        return f"{len(document)}: {', '.join(map(str, document))}"
-    return "-" if document is None else str(document)
-
-
-def _figure(figures: object, key: str) -> str:
-    value = figures.get(key) if isinstance(figures, dict) else None
+def _figure(figures: Document, key: str) -> str:
+    value = figures.get(key)
     return f"{value:.4f}" if isinstance(value, float | int) else "-"

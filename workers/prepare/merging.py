@@ -8,10 +8,9 @@ from lga_model.annotations import Manifest, write_manifest
 from workers.console import result_console
 from workers.errors import SettingsError
 from workers.logs import get_log
-from workers.manifest import load_manifest, manifest_kind, refuse_bad_rows
+from workers.manifest import load_manifest, manifest_kind, refuse_bad_rows, store_manifest
 from workers.prepare.merge import Merged, merge
 from workers.settings import PrepareMergeSettings
-from workers.storage import split_uri
 
 _NAMED = 8
 
@@ -28,10 +27,9 @@ def merge_labels(settings: PrepareMergeSettings) -> int:
             f"{len(merged.conflicts)} images have two labels in one file: {shown}{more}. "
             "Keep the right one of each; nothing was written"
         )
-    store, name = split_uri(settings.output)
-    store.put(name, write_manifest(merged.annotations, kind))
-    get_log().info("prepare.manifest_merged", manifest=store.uri(name), rows=len(merged.annotations))
-    _show(merged, store.uri(name))
+    uri = store_manifest(settings.output, write_manifest(merged.annotations, kind))
+    get_log().info("prepare.manifest_merged", manifest=uri, rows=len(merged.annotations))
+    _show(merged, uri)
     return 0
 
 

@@ -12,8 +12,8 @@ from lga_model.annotations import SPLITS, Manifest, read_manifest, write_manifes
 from lga_model.datasets.raw import RawDataset
 from workers.console import result_console
 from workers.logs import get_log
-from workers.manifest import manifest_kind
-from workers.storage import FolderStore, open_store, split_uri
+from workers.manifest import manifest_kind, store_manifest
+from workers.storage import FolderStore, open_store
 
 _NAMED = 3
 
@@ -31,10 +31,9 @@ def write_dataset(dataset: RawDataset, root: Path, output: str) -> None:
     manifest = read_manifest(content, output)
     for problem in manifest.problems[:_NAMED]:
         get_log().warning("prepare.problem_found", problem=str(problem))
-    store, name = split_uri(output)
-    store.put(name, content)
-    get_log().info("prepare.manifest_written", manifest=store.uri(name), rows=len(located))
-    _print_counts(store.uri(name), manifest, dataset)
+    uri = store_manifest(output, content)
+    get_log().info("prepare.manifest_written", manifest=uri, rows=len(located))
+    _print_counts(uri, manifest, dataset)
 
 
 def _warn(dataset: RawDataset) -> None:

@@ -13,7 +13,8 @@ uses again. An alias moves by compare-and-swap and keeps its history. Folder and
 from __future__ import annotations
 
 from workers.registry.aliases import Alias, Move
-from workers.registry.versions import METRICS_FILE, RECORD_FILE, TRAINING_FILE, WEIGHTS_FILE, Registry, Version
+from workers.registry.names import METRICS_FILE, RECORD_FILE, TRAINING_FILE, WEIGHTS_FILE, Version
+from workers.registry.versions import Registry
 
 __all__ = [
     "METRICS_FILE",

@@ -34,6 +34,12 @@ def default_cache() -> Path:
     return path
 
 
+def cache_place(cache: Path | None, kind: str, *identity: str) -> Path:
+    """A folder of its own for each content, in a cache; None is this user's."""
+    name = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:32]
+    return (default_cache() if cache is None else cache) / kind / name
+
+
 def cached_folder(folder: Path, digests: Mapping[str, str], download: Callable[[], Mapping[str, bytes]]) -> Path:
     """The folder, as it lies in the cache or freshly downloaded.
 

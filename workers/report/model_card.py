@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from workers.documents import figures, inside, section
 from workers.report import figures as show
-from workers.report.documents import figures, inside, section
 from workers.report.markup import Markup, element, joined
 from workers.report.model_files import ModelFiles
 from workers.report.page import facts

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from workers.documents import Document, figures, inside, read_document, section
 from workers.engines import RECORD_FILE as ENGINE_RECORD_FILE
 from workers.errors import SettingsError
 from workers.registry import METRICS_FILE, RECORD_FILE, TRAINING_FILE, Registry, Version
-from workers.report.documents import Document, figures, inside, read_document, section
 from workers.storage import open_store, split_uri
 
 

@@ -17,7 +17,10 @@ from workers.report.markup import Markup, element, joined
 _WIDTH, _HEIGHT = 360.0, 220.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 348.0, 12.0, 176.0
 _SERIES = 4
+_SMALLEST_PX, _LARGEST_PX = 2.0, 6.0
 Point = tuple[float, float]
+ReliabilityPoint = tuple[float, float, float]
+"""Confidence, share of labels that are right, number of photographs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,26 @@ def lines(title: str, x: Axis, y: Axis, series: Mapping[str, Sequence[Point]], c
             _dot(frame, point, colour, f"{name}: {number(point[1], 4)} at {number(point[0], 2)}") for point in points
         ]
     return _figure(title, caption, frame, drawn, legend=list(series) if len(series) > 1 else [])
+
+
+def reliability(title: str, series: Mapping[str, Sequence[ReliabilityPoint]], caption: str) -> Markup:
+    """Confidence against the share that is right, beside the line on which both are the same.
+
+    The area of a dot grows with the photographs behind it.
+    """
+    frame = _Frame(Axis(label="confidence"), Axis(label="share that is right"))
+    ends = " ".join(f"{frame.x(value):.1f},{frame.y(value):.1f}" for value in (0, 1))
+    drawn = [element("polyline", points=ends, class_="mark")]
+    for index, points in enumerate(series.values()):
+        colour = f"s{index % _SERIES + 1}"
+        most = max(images for _, _, images in points)
+        corners = " ".join(f"{frame.x(confidence):.1f},{frame.y(right):.1f}" for confidence, right, _ in points)
+        drawn.append(element("polyline", points=corners, class_=f"line {colour}"))
+        for confidence, right, images in points:
+            name = f"{count(images)} photographs at confidence {number(confidence, 2)}: {number(right, 2)} right"
+            radius = max(_SMALLEST_PX, _LARGEST_PX * math.sqrt(images / most))
+            drawn.append(_dot(frame, (confidence, right), colour, name, round(radius, 1)))
+    return _figure(title, caption, frame, drawn, legend=list(series))
 
 
 def gains(title: str, rows: Sequence[tuple[str, float, str]], heads: tuple[str, str, str]) -> Markup:
@@ -205,8 +228,8 @@ def _rectangle(
     )  # fmt: skip
 
 
-def _dot(frame: _Frame, point: Point, colour: str, name: str) -> Markup:
-    where = {"cx": round(frame.x(point[0]), 1), "cy": round(frame.y(point[1]), 1), "r": 2.6}
+def _dot(frame: _Frame, point: Point, colour: str, name: str, radius: float = 2.6) -> Markup:
+    where = {"cx": round(frame.x(point[0]), 1), "cy": round(frame.y(point[1]), 1), "r": radius}
     return element("circle", element("title", name), class_=f"dot {colour}", **where)
 
 

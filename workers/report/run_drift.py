@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from workers.documents import Document, figures, inside, section
 from workers.report import figures as show
-from workers.report.documents import Document, figures, inside, section
 from workers.report.markup import Markup, element, joined
 from workers.report.plots import Axis, lines, upper
 

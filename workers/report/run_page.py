@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from workers.documents import Document, items, section
 from workers.report import figures as show
 from workers.report.cards import Card
-from workers.report.documents import Document, items, section
 from workers.report.markup import Markup, element, joined
 from workers.report.page import Gallery, Page, Section, facts, tiles
 from workers.report.plots import stacked

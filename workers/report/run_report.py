@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from workers.documents import Document, read_document, section
 from workers.errors import ObjectMissing, SettingsError, StorageError
 from workers.registry import METRICS_FILE, Registry
 from workers.report.cards import Card
-from workers.report.documents import Document, read_document, section
 from workers.report.page import Page, fitted
 from workers.report.pictures import THUMBNAIL_PX, read_pictures, thumbnail
 from workers.report.run_facts import EMPTY, open_run_tags

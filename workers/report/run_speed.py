@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from workers.documents import Document, figures, inside, items, section
 from workers.report import figures as show
-from workers.report.documents import Document, figures, inside, items, section
 from workers.report.markup import Markup, element, joined
 from workers.report.plots import bar
 

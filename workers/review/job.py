@@ -12,7 +12,7 @@ from lga_model.annotations import Annotation, write_manifest
 from workers.console import result_console
 from workers.errors import SettingsError
 from workers.logs import get_log
-from workers.manifest import manifest_kind
+from workers.manifest import manifest_kind, store_manifest
 from workers.review.choose import Pick, choose
 from workers.review.ranking import rank
 from workers.review.sheet import sheet
@@ -37,13 +37,12 @@ def review(settings: ReviewSettings) -> int:
         raise SettingsError(f"no photograph under {output.uri()} was tagged; `lga runs show` says why")
     photographs = _photographs(output, settings.photographs)
     rows = [_row(pick, photographs) for pick in picks]
-    store, name = split_uri(settings.manifest)
-    store.put(name, write_manifest(rows, kind))
+    uri = store_manifest(settings.manifest, write_manifest(rows, kind))
     if settings.html is not None:
         sheets, page = split_uri(settings.html)
         sheets.put(page, sheet(picks, photographs).encode())
-    get_log().info("review.manifest_written", manifest=store.uri(name), photographs=len(picks))
-    _show(picks, store.uri(name), settings.html)
+    get_log().info("review.manifest_written", manifest=uri, photographs=len(picks))
+    _show(picks, uri, settings.html)
     return 0
 
 

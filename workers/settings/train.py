@@ -113,5 +113,8 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Decides initial weights, order and augmentation."""
     cache_mb: Annotated[int, Field(ge=0)] = 1024
     """MiB of memory of each worker for decoded images; what does not fit is read again in each epoch."""
+    disk_cache_mb: Annotated[int, Field(ge=0)] = 4096
+    """MiB of each machine's temporary folder (TMPDIR) for images from object storage, shared by its workers and kept
+    for the next attempt; 0 asks the store again in each epoch."""
     skip_invalid: bool = False
     """Train on a manifest with bad rows or unusable images; they are counted and left out."""

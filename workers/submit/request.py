@@ -39,12 +39,14 @@ def job_request(settings: SubmitSettings, variables: dict[str, str]) -> JobReque
         SettingsError: If the command or one of its settings is wrong, or the folder cannot be sent.
     """
     command = list(settings.command)
-    _check(command)
+    name = _checked(command)
     if settings.image is not None and settings.working_dir is not None:
         raise SettingsError(
             "--image and --working-dir cannot be had together: Ray runs a container with what is in it. "
             "Build the source into the image, or leave the image out"
         )
+    if "ray_address" in COMMANDS[name].model_fields:
+        variables = {"LGA_RAY_ADDRESS": "auto"} | variables  # The cluster of the job, and not one of its own.
     runtime_env: dict[str, Any] = {"env_vars": variables}
     code = settings.image or ""
     if settings.working_dir is not None:
@@ -61,8 +63,8 @@ def job_request(settings: SubmitSettings, variables: dict[str, str]) -> JobReque
     )
 
 
-def _check(command: list[str]) -> None:
-    """A wrong setting is told here and now, not by a job that fails minutes later."""
+def _checked(command: list[str]) -> str:
+    """The command's name. A wrong setting is told here and now, not by a job that fails minutes later."""
     for words in (2, 1):
         name = " ".join(command[:words])
         if name in COMMANDS and len(command) >= words:
@@ -73,6 +75,7 @@ def _check(command: list[str]) -> None:
         raise SettingsError(f"`lga {name}` cannot be submitted: it starts what it needs on this machine")
     if "--config" not in command[words:]:
         read_settings(COMMANDS[name], name, command[words:])
+    return name
 
 
 def _digest_of_folder(folder: Path) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
 import math
 from collections.abc import Sequence
@@ -14,9 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import lga_model
 from lga_model.activations import focus
-from lga_model.calibration import Calibration, CalibrationError, expected_calibration_error, fit_calibration
+from lga_model.calibration import (
+    Calibration,
+    CalibrationError,
+    confidence_bins,
+    expected_calibration_error,
+    fit_calibration,
+)
 from lga_model.checkpoint import ModelRecord, save_model
 from lga_model.drift import Distribution
 from lga_model.images import PREPROCESSING
@@ -31,11 +34,10 @@ from workers.train.checkpoints import (
     read_progress,
     read_published_weights,
 )
+from workers.train.origin import origin
 from workers.train.plan import Plan, finite
 from workers.train.shelf import Checkpoint, Shelf
 from workers.train.validation import Outputs, Scores, summarise
-
-_DISTRIBUTIONS = ("lga-tagger", "torch", "timm", "ray", "numpy", "simplejpeg", "opencv-python-headless", "safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,18 +117,20 @@ def write_bundle(best: Best, bundle: Path, plan: Plan, lineage: dict[str, Any]) 
         epoch=progress.epoch,
         images_per_s=progress.history[-1]["images_per_s"],
     )
+    raw_NA = Calibration.none().probabilities(outputs.people.logits_NA)
     metrics = {
         "validation": _validation(summary, plan),
         "calibration": {
             "ece_before": summary.ece_before,
             "ece_after": summary.ece_after,
             **asdict(_reliability(outputs, calibration)),
+            "bins_before": [asdict(each) for each in confidence_bins(raw_NA, outputs.people.action_N)],
         },
         "distribution": asdict(_distribution(outputs.people, calibration, plan.config.classes)),
         "history": list(best.history),
     }
     _write_json(bundle / "metrics.json", metrics)
-    training = {"plan": asdict(plan), "best_epoch": progress.epoch, "history": list(best.history), **_origin()}
+    training = {"plan": asdict(plan), "best_epoch": progress.epoch, "history": list(best.history), **origin()}
     _write_json(bundle / "training.json", {**lineage, **training})
     return summary
 
@@ -173,25 +177,6 @@ def _validation(summary: Summary, plan: Plan) -> dict[str, Any]:
     scores = asdict(summary.scores)
     scores["average_precision"] = dict(zip(plan.config.classes, summary.scores.average_precision, strict=True))
     return {"epoch": summary.epoch, **scores}
-
-
-def _origin() -> dict[str, Any]:
-    """Which code made this: versions of the libraries, and a digest of the method's own source."""
-    digest = hashlib.sha256()
-    folder = Path(lga_model.__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
-    return {
-        "versions": {name: _version(name) for name in _DISTRIBUTIONS},
-        "method_sha256": digest.hexdigest(),
-    }
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

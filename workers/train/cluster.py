@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +26,6 @@ from workers.runtime import cluster_gpus
 from workers.settings import TrainSettings
 from workers.train.monitor import Watch, open_mailbox
 from workers.train.preparation import Prepared
-from workers.train.run_storage import run_storage
 from workers.train.worker import Assignment, train_worker
 
 _MAX_FAILURES = 3
@@ -83,6 +82,7 @@ def assign(prepared: Prepared, run_uri: str, settings: TrainSettings) -> Assignm
         threads=choose_cores(settings.workers, settings.cpus_per_worker, least=settings.min_workers, gpu=settings.gpu),
         run_uri=run_uri,
         cache_bytes=settings.cache_mb << 20,
+        disk_cache_bytes=settings.disk_cache_mb << 20,
         skip_invalid=settings.skip_invalid,
         checkpoint_steps=settings.checkpoint_steps,
         keep_best=settings.keep_best,
@@ -101,9 +101,14 @@ def run_trainer(assignment: Assignment, *, run: str, settings: TrainSettings, wa
         WorkerError: Whatever a worker said cannot go on.
         ClusterError: If workers were lost too often, or Ray itself failed.
     """
-    storage_path, filesystem = run_storage(settings.output)
+    # Ray keeps nothing of a run: its folder only has to be a fresh one, or it would continue what it finds there.
+    with tempfile.TemporaryDirectory(prefix="lga-ray-train-") as scratch:
+        _fit(_trainer(assignment, run, scratch, settings), assignment, watch)
+
+
+def _trainer(assignment: Assignment, run: str, scratch: str, settings: TrainSettings) -> TorchTrainer:
     gpus = {"GPU": 1} if settings.gpu else {}
-    trainer = TorchTrainer(
+    return TorchTrainer(
         train_worker,
         train_loop_config={"assignment": assignment},
         scaling_config=ScalingConfig(
@@ -112,14 +117,15 @@ def run_trainer(assignment: Assignment, *, run: str, settings: TrainSettings, wa
             resources_per_worker={"CPU": assignment.threads, **gpus},
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # typed as Train V1's, is V2's
-            # A name of its own for each attempt: Ray would continue what it knows of an earlier one.
-            name=f"{run}/ray-{secrets.token_hex(4)}",
-            storage_path=storage_path,
-            storage_filesystem=filesystem,
+            name=run,
+            storage_path=scratch,
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
+
+
+def _fit(trainer: TorchTrainer, assignment: Assignment, watch: Watch) -> None:
     outcome = _InThread(trainer.fit)
     mailbox: Any = assignment.mailbox
     try:

@@ -26,6 +26,7 @@ from lga_model.images import ImageError, ImageLimits, Pixels, decode_image
 from lga_model.nobody import decode_window
 from lga_model.targets import human_mask
 from workers.errors import ObjectMissing, SettingsError
+from workers.patience import patiently
 from workers.storage import read_uri
 from workers.train.dataset import Sample
 from workers.train.sampling import Indices
@@ -77,6 +78,11 @@ class Batch:
             )
             for start in range(0, len(self.uris), size)
         ]
+
+
+def patient_reader(patience_s: float) -> Callable[[str], bytes]:
+    """Reads the bytes of a URI; storage may be away for so many seconds."""
+    return lambda uri: patiently(lambda: read_uri(uri), patience_s)
 
 
 class UnusableImage(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from lga_model.losses import NOBODY
 from lga_model.nobody import empty_window
 from workers.errors import SettingsError
 from workers.manifest import refuse_bad_rows
+from workers.patience import PatientStore
 from workers.storage import split_uri
 
 CHECKED_IMAGES = 5000
@@ -88,7 +90,7 @@ def choose_splits(manifest: Manifest, uri: str, *, skip_invalid: bool) -> Splits
     )
 
 
-def check_images(samples: Sequence[Sample], *, skip_invalid: bool) -> None:
+def check_images(samples: Sequence[Sample], *, skip_invalid: bool, patience_s: float = 0.0) -> None:
     """See whether the images are there, before an epoch finds out.
 
     Raises:
@@ -99,7 +101,8 @@ def check_images(samples: Sequence[Sample], *, skip_invalid: bool) -> None:
         return
     chosen = {int(index) for index in np.linspace(0, len(samples) - 1, min(len(samples), CHECKED_IMAGES))}
     with ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
-        missing = [uri for uri in pool.map(_missing, (samples[index].uri for index in sorted(chosen))) if uri]
+        asked = functools.partial(_missing, patience_s=patience_s)
+        missing = [uri for uri in pool.map(asked, (samples[index].uri for index in sorted(chosen))) if uri]
     if missing:
         raise SettingsError(
             f"{len(missing)} of {len(chosen)} images are not there, for example {missing[0]}; "
@@ -107,9 +110,9 @@ def check_images(samples: Sequence[Sample], *, skip_invalid: bool) -> None:
         )
 
 
-def _missing(uri: str) -> str | None:
+def _missing(uri: str, patience_s: float) -> str | None:
     store, name = split_uri(uri)
-    return None if store.exists(name) else uri
+    return None if PatientStore(store, patience_s).exists(name) else uri
 
 
 def _sample(row: Annotation, classes: Sequence[str]) -> Sample:

@@ -9,6 +9,7 @@ from pathlib import Path
 from workers.errors import Refused, Stopped
 from workers.logs import get_log
 from workers.metrics import published
+from workers.patience import PatientStore
 from workers.progress import ProgressBar
 from workers.runtime import ray_session
 from workers.settings import TrainSettings
@@ -44,7 +45,7 @@ def _train(settings: TrainSettings, metrics: TrainMetrics) -> int:
     check_tracking(settings.mlflow_tracking_uri)
     prepared = prepare(settings)
     run = settings.run or new_run_name(settings.name)
-    store = open_store(settings.output).under(run)
+    store = PatientStore(open_store(settings.output), settings.storage_patience_s).under(run)
     shared_by = settings.workers if settings.micro_batch_size is None else None
     prepared = prepared.following(open_run(store, prepared.plan, workers=shared_by))
     epochs = prepared.plan.recipe.epochs
@@ -52,13 +53,14 @@ def _train(settings: TrainSettings, metrics: TrainMetrics) -> int:
     if before is not None and before.epochs >= epochs:
         print(f"the run {run} is finished; it was published as {before.version}")
         return 0
-    shelf = Shelf(store, keep_best=settings.keep_best, patience_s=settings.storage_patience_s)
-    shelf.checkpoints()  # One of another release is told before Ray starts.
+    shelf = Shelf(store, keep_best=settings.keep_best)
+    newest = shelf.load_newest()  # One of another release is told before Ray starts.
+    trained = newest is not None and newest[0].step >= epochs * prepared.steps_per_epoch
     metrics.show_run(run, settings.name)
     metrics.epochs.set(epochs)
     with ray_session(settings.ray_address):
         started = time.monotonic()
-        unusable = _train_on_cluster(settings, prepared, run, metrics)
+        unusable = {} if trained else _train_on_cluster(settings, prepared, run, metrics)
         trained_s = round(time.monotonic() - started, 1)
         best = read_best(shelf, run)
         decision = hold_against_production(best, prepared, settings)

@@ -14,6 +14,7 @@ from lga_model.config import ImageConfig, ModelConfig
 from lga_model.network import build_network
 from workers.errors import SettingsError
 from workers.manifest import load_manifest
+from workers.patience import patiently
 from workers.registry import Version
 from workers.settings import TrainSettings
 from workers.storage import split_uri
@@ -21,6 +22,9 @@ from workers.train.dataset import Splits, check_images, choose_splits
 from workers.train.parent import Parent, load_parent
 from workers.train.plan import Plan, choose_config, choose_micro_batch, choose_recipe
 from workers.train.weights import PretrainedWeights, load_weights
+
+_MAY_HOLD_SECRETS = {"mlflow_tracking_uri", "pushgateway"}
+"""Addresses with a user and a password in them, and nothing that a model depends on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +42,12 @@ class Prepared:
     @property
     def images_per_epoch(self) -> int:
         """Images that are trained on in an epoch; the ragged last batch is dropped."""
-        batch_size = self.plan.recipe.batch_size
-        return len(self.splits.train) // batch_size * batch_size
+        return self.steps_per_epoch * self.plan.recipe.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches of the training split."""
+        return len(self.splits.train) // self.plan.recipe.batch_size
 
     def following(self, plan: Plan) -> Prepared:
         """The same training by the plan of its run."""
@@ -62,7 +70,7 @@ class Prepared:
             "pretrained": {"source": self.weights_source, "sha256": self.plan.weights_sha256},
             "parent": None if self.parent is None else {"model": str(self.parent), "uri": self.parent.uri},
             "seed": self.plan.seed,
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.model_dump(mode="json", exclude=_MAY_HOLD_SECRETS),
         }
 
 
@@ -75,7 +83,8 @@ def prepare(settings: TrainSettings) -> Prepared:
         WorkerError: If timm's hub cannot be reached.
     """
     recipe = choose_recipe(settings)
-    manifest = load_manifest(settings.manifest)
+    patience_s = settings.storage_patience_s
+    manifest = patiently(lambda: load_manifest(settings.manifest), patience_s)
     splits = choose_splits(manifest, settings.manifest, skip_invalid=settings.skip_invalid)
     if len(splits.train) < recipe.batch_size:
         raise SettingsError(
@@ -89,7 +98,7 @@ def prepare(settings: TrainSettings) -> Prepared:
         )
     # A part without people lies in a photograph that is checked already.
     empty = [sample for sample in splits.nobody_train + splits.nobody_val if sample.window is None]
-    check_images([*splits.train, *splits.val, *empty], skip_invalid=settings.skip_invalid)
+    check_images([*splits.train, *splits.val, *empty], skip_invalid=settings.skip_invalid, patience_s=patience_s)
     parent = None if settings.start_from is None else load_parent(settings.start_from, settings.registry)
     weights = None if parent is not None else load_weights(settings.weights, settings.backbone)
     image = _image(settings, weights) if parent is None else parent.image(settings)

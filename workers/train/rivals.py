@@ -15,10 +15,11 @@ from lga_model.checkpoint import CheckpointError, load_model
 from lga_model.metrics import MeanFocus
 from workers.errors import ClusterError, SettingsError
 from workers.logs import get_log
+from workers.patience import patiently
 from workers.registry import Registry, Version
 from workers.settings import TrainSettings
 from workers.train.bundle import Best
-from workers.train.data import ImageSource, Loader, validation_order
+from workers.train.data import ImageSource, Loader, patient_reader, validation_order
 from workers.train.dataset import Sample
 from workers.train.gate import Decision, Judged, Rule, decide
 from workers.train.preparation import Prepared
@@ -45,11 +46,16 @@ def hold_against_production(best: Best, prepared: Prepared, settings: TrainSetti
     """
     if not settings.gate:
         return Decision(against=None, images=0, checks=(), gain=None)
-    version = find_production(Registry(settings.registry), settings.name, settings.gate_alias)
+    patience_s = settings.storage_patience_s
+    version = patiently(
+        lambda: find_production(Registry(settings.registry), settings.name, settings.gate_alias), patience_s
+    )
     production = None
     if version is not None:
         classes = prepared.plan.config.classes
-        production = measure(settings.registry, version, prepared.splits.val, classes, gpu=settings.gpu)
+        production = measure(
+            settings.registry, version, prepared.splits.val, classes, gpu=settings.gpu, patience_s=patience_s
+        )
     candidate = Rival(
         model="candidate",
         classes=prepared.plan.config.classes,
@@ -76,7 +82,13 @@ def find_production(registry: Registry, name: str, alias: str) -> Version | None
 
 
 def measure(
-    registry: str, version: Version, samples: Sequence[Sample], classes: tuple[str, ...], *, gpu: bool
+    registry: str,
+    version: Version,
+    samples: Sequence[Sample],
+    classes: tuple[str, ...],
+    *,
+    gpu: bool,
+    patience_s: float = 0.0,
 ) -> Rival:
     """Run a published model over the validation split, on the cluster.
 
@@ -86,6 +98,7 @@ def measure(
         samples: The validation split; unusable images are left out.
         classes: Names of the samples' actions.
         gpu: Whether it may take a GPU.
+        patience_s: Seconds that storage may be away.
 
     Raises:
         SettingsError: If the model cannot be loaded, or knows none of the actions.
@@ -93,7 +106,7 @@ def measure(
     """
     task = ray.remote(num_cpus=1, num_gpus=1 if gpu else 0, max_retries=2)(_measure)
     try:
-        rival: Rival = ray.get(task.remote(registry, version, samples, classes))
+        rival: Rival = ray.get(task.remote(registry, version, samples, classes, patience_s))
     except ray.exceptions.RayTaskError as error:
         cause = getattr(error, "cause", error)
         if isinstance(cause, SettingsError):
@@ -102,9 +115,11 @@ def measure(
     return rival
 
 
-def _measure(registry: str, version: Version, samples: Sequence[Sample], classes: tuple[str, ...]) -> Rival:
+def _measure(
+    registry: str, version: Version, samples: Sequence[Sample], classes: tuple[str, ...], patience_s: float
+) -> Rival:
     try:
-        network, record = load_model(Registry(registry).fetch(version))
+        network, record = load_model(patiently(lambda: Registry(registry).fetch(version), patience_s))
     except CheckpointError as error:
         raise SettingsError(f"the gate cannot load {version}: {error}; --no-gate leaves it out") from error
     known = record.config.classes
@@ -118,7 +133,7 @@ def _measure(registry: str, version: Version, samples: Sequence[Sample], classes
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loader = Loader(
         chosen,
-        ImageSource(record.config.image.size_px, cache_bytes=0),
+        ImageSource(record.config.image.size_px, cache_bytes=0, read=patient_reader(patience_s)),
         network.feature_size,
         skip_invalid=True,
         threads=torch.get_num_threads(),

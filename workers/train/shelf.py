@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from workers.errors import ObjectMissing
 from workers.logs import get_log
-from workers.patience import patiently
 from workers.storage import Store
 from workers.train.checkpoints import STATE_FILE, CheckpointUnreadable, Files, read_progress
 
@@ -48,11 +47,11 @@ def to_drop(checkpoints: Iterable[Checkpoint], keep_best: int) -> list[Checkpoin
 
 
 class Shelf:
-    """The checkpoints of one run in an object store. Storage that fails for a while is asked again."""
+    """The checkpoints of one run in an object store."""
 
-    def __init__(self, store: Store, *, keep_best: int, patience_s: float) -> None:
+    def __init__(self, store: Store, *, keep_best: int) -> None:
         """Args: store: Of the run's folder. keep_best: Validated checkpoints that are kept, the best first."""
-        self._store, self._keep_best, self._patience_s = store, keep_best, patience_s
+        self._store, self._keep_best = store, keep_best
         self._attempt = secrets.token_hex(4)
         self._known: dict[str, Checkpoint] = {}
 
@@ -108,8 +107,8 @@ class Shelf:
         name = f"{step:08d}-{self._attempt}"
         for file, data in files.items():
             if file != STATE_FILE:
-                self._put(_key(name, file), data)
-        self._put(_key(name, STATE_FILE), files[STATE_FILE])
+                self._store.put(_key(name, file), data)
+        self._store.put(_key(name, STATE_FILE), files[STATE_FILE])
         saved = Checkpoint(name=name, step=step, map=read_progress(files[STATE_FILE]).map)
         self._known[name] = saved
         for old in to_drop(self._known.values(), self._keep_best):
@@ -120,27 +119,21 @@ class Shelf:
         """The state goes first: half a checkpoint is none."""
         files = [match["file"] for match in self._files(checkpoint.name)]
         for file in sorted(files, key=lambda file: file != STATE_FILE):
-            patiently(lambda file=file: self._store.delete(_key(checkpoint.name, file)), self._patience_s)  # type: ignore[misc]
+            self._store.delete(_key(checkpoint.name, file))
         self._known.pop(checkpoint.name, None)
 
     def _read(self, name: str, step: int) -> Checkpoint:
         return Checkpoint(name=name, step=step, map=read_progress(self._get(name, STATE_FILE)).map)
 
     def _files(self, name: str = "") -> list[re.Match[str]]:
-        def listed() -> list[re.Match[str]]:
-            try:
-                found = [_KEY.fullmatch(entry.key) for entry in self._store.list(f"checkpoints/{name}")]
-            except ObjectMissing:  # A run's folder that nobody made yet.
-                return []
-            return [match for match in found if match]
-
-        return patiently(listed, self._patience_s)
+        try:
+            found = [_KEY.fullmatch(entry.key) for entry in self._store.list(f"checkpoints/{name}")]
+        except ObjectMissing:  # A run's folder that nobody made yet.
+            return []
+        return [match for match in found if match]
 
     def _get(self, name: str, file: str) -> bytes:
-        return patiently(lambda: self._store.get(_key(name, file)).data, self._patience_s)
-
-    def _put(self, key: str, data: bytes) -> None:
-        patiently(lambda: self._store.put(key, data), self._patience_s)
+        return self._store.get(_key(name, file)).data
 
 
 def _key(name: str, file: str) -> str:

@@ -7,9 +7,8 @@ Train starts the workers, and starts them again when one is lost; of checkpoints
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -24,16 +23,19 @@ from torch import distributed
 
 from lga_model.network import build_network
 from workers.errors import SettingsError, WorkerError
-from workers.logs import configure_logs
-from workers.patience import patiently
+from workers.logs import configure_logs, get_log
+from workers.patience import PatientStore
+from workers.registry.cache import default_cache
 from workers.runtime import keep_freed_memory
-from workers.storage import open_store, read_uri
+from workers.storage import open_store
 from workers.train.checkpoints import pack, restore
-from workers.train.data import Batch, ImageSource, Loader, training_order, validation_order
+from workers.train.data import Batch, ImageSource, Loader, patient_reader, training_order, validation_order
 from workers.train.dataset import Sample, Splits
+from workers.train.disk_cache import DiskCache
 from workers.train.loop import Training, shares
 from workers.train.monitor import MailboxHandle, Reporter, Work
 from workers.train.plan import Plan, finite
+from workers.train.preemption import Notice
 from workers.train.sampling import epoch_order
 from workers.train.shelf import Shelf
 from workers.train.validation import Outputs, joined, summarise, validate
@@ -53,6 +55,9 @@ class Assignment:
     run_uri: str
     """Folder of the run."""
     cache_bytes: int
+    """Memory for decoded images."""
+    disk_cache_bytes: int
+    """Disk of each machine for images from object storage; 0 for none."""
     skip_invalid: bool
     checkpoint_steps: int
     """Steps between two checkpoints."""
@@ -101,18 +106,14 @@ class _Worker:
         self.assignment, self.plan = assignment, assignment.plan
         self.recipe = self.plan.recipe
         self.splits = ray.get(assignment.splits)
-        self.reporter = Reporter(assignment.mailbox)
+        self.reporter, self.notice = Reporter(assignment.mailbox), Notice()
         self.shelf = Shelf(
-            open_store(assignment.run_uri), keep_best=assignment.keep_best, patience_s=assignment.patience_s
+            PatientStore(open_store(assignment.run_uri), assignment.patience_s), keep_best=assignment.keep_best
         )
         self.history: tuple[dict[str, Any], ...] = ()
         self.work = Work()
         self.training = self._begin()
-        self.source = ImageSource(
-            self.plan.config.image.size_px,
-            assignment.cache_bytes,
-            read=lambda uri: patiently(functools.partial(read_uri, uri), assignment.patience_s),
-        )
+        self.source = ImageSource(self.plan.config.image.size_px, assignment.cache_bytes, read=_reader(assignment))
         self.told: set[str] = set()
         micro_batches = shares(self.recipe.batch_size // self.plan.micro_batch, self.workers)[self.rank]
         self.share = slice(micro_batches.start * self.plan.micro_batch, micro_batches.stop * self.plan.micro_batch)
@@ -204,11 +205,16 @@ class _Worker:
     def _save_when_due(self) -> None:
         if self.rank > 0:
             return
-        asked = self.reporter.asked_to_stop()
+        asked = self.reporter.asked_to_stop() or self._warned()
         due = self.training.step_number % self.assignment.checkpoint_steps == 0
         # The epoch's last step is saved with its validation, a moment later.
         if asked or (due and self.training.position < self.training.steps_per_epoch):
             self._save(None)
+
+    def _warned(self) -> bool:
+        if warned := self.notice.taken():
+            get_log().warning("train.preemption_noticed", step=self.training.step_number)
+        return warned
 
     def _save(self, outputs: Outputs | None) -> None:
         self.shelf.save(self.training.step_number, pack(self.training, self.history, self.work, outputs))
@@ -255,6 +261,15 @@ class _Worker:
             }
         )
         return figures
+
+
+def _reader(assignment: Assignment) -> Callable[[str], bytes]:
+    """How the images are read: those in object storage once, and then from this machine's disk."""
+    ask = patient_reader(assignment.patience_s)
+    if not assignment.disk_cache_bytes:
+        return ask
+    cache = DiskCache(default_cache() / "images", assignment.disk_cache_bytes, assignment.run_uri, ask)
+    return lambda uri: cache.read(uri) if uri.startswith("s3://") else ask(uri)
 
 
 def _timed(batches: Iterator[Batch]) -> Iterable[tuple[Batch, float]]:

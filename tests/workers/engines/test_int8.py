@@ -10,7 +10,8 @@ import pytest
 
 from lga_model.export import layer_nodes
 from workers.compile.build import assemble_engine
-from workers.engines import onnxruntime, open_engine
+from workers.engines import open_engine
+from workers.engines.int8 import quantised
 from workers.engines.torch import run_graph
 
 
@@ -47,8 +48,7 @@ def test_spared_layers_stay_in_fp32(tiny_ingredients, photographs):
     layers = layer_nodes(onnx.load_from_string(ingredients.onnx))
     spared = next(layer for layer in layers if layer.startswith("backbone"))
     everything, less = (
-        onnx.load_from_string(onnxruntime.quantised(each))
-        for each in (ingredients, ingredients.varied(spared=(spared,)))
+        onnx.load_from_string(quantised(each)) for each in (ingredients, ingredients.varied(spared=(spared,)))
     )
 
     assert layers.keys() - quantised_layers(everything) == {"localisation.last"} | {

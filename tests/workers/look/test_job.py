@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +58,24 @@ def test_an_engine_and_the_model_itself_say_the_same(registry, photograph, tmp_p
     assert model["focus"] == pytest.approx(engine["focus"], abs=2e-4)
     assert engine["label"] in engine["label_set"]
     assert 1 == pytest.approx(sum(engine["labels"].values()), abs=2e-3)
+
+
+def test_an_engine_needs_neither_torch_nor_ray(registry, photograph, tmp_path):
+    """
+    A look is short: the seconds that either takes to load would be most of it.
+    """
+    asked = ["look", str(photograph), "--model", "tiny:1", "--registry", registry.uri, "--overlay", str(tmp_path)]
+    program = f"import sys; from workers.__main__ import main; main({asked}); print(sorted({{'torch', 'ray'}} & set(sys.modules)))"  # noqa: E501
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "running_1.look.png" in done.stdout
+    assert "[]" == done.stdout.splitlines()[-1]
 
 
 def test_every_photograph_gets_its_overlay(registry, photograph, tmp_path, capsys):

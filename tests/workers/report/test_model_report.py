@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,29 @@ def test_a_model_is_told_from_its_files(registry, photo_manifest, tmp_path, caps
         box for card in cards for box in card["boxes"]
     ]
     assert all(card["focus"] is None for card in cards if not card["boxes"])
+
+
+def test_the_reliability_diagram_is_drawn_from_the_bins_that_were_stored(registry, tmp_path, capsys):
+    """
+    Before and after the temperature, each with the error of its bins; files of an older release have none, and a page.
+    """
+    before = page_of(capsys, "--registry", registry, "--model", "with:1", tmp_path / "old.html")
+    old = Path(Registry(str(registry)).resolve("with:1").uri)
+    bundle = tmp_path / "bundle"
+    shutil.copytree(old, bundle)
+    metrics = json.loads((bundle / "metrics.json").read_text())
+    empty = {"images": 0, "confidence": None, "accuracy": None}
+    metrics["calibration"] |= {
+        "bins_before": [{"images": 8, "confidence": 0.75, "accuracy": 0.5}, empty],
+        "bins": [{"images": 6, "confidence": 0.5, "accuracy": 0.5}, {"images": 2, "confidence": 0.6, "accuracy": 1.0}],
+    }
+    (bundle / "metrics.json").write_text(json.dumps(metrics))
+    Registry(str(registry)).publish("with", bundle)
+    after = page_of(capsys, "--registry", registry, "--model", "with:2", tmp_path / "new.html")
+
+    assert "Confidence and truth" not in before
+    assert "Confidence and truth" in after
+    assert "raw, validation 0.250; calibrated, validation 0.100" in after
 
 
 def test_two_models_are_compared_photograph_by_photograph(registry, photo_manifest, tmp_path, capsys):

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from workers.report.plots import Axis, bar, density, gains, histogram, lines, stacked, upper
+from workers.report.plots import Axis, bar, density, gains, histogram, lines, reliability, stacked, upper
 
 SHARE = Axis(label="confidence <&>")
 
@@ -30,6 +30,18 @@ def test_a_histogram_draws_its_counts():
 
     assert [0.0, heights[2] / 2, heights[2], heights[2] / 2] == pytest.approx(heights)
     assert "0.25 to 0.50: 5" == titles(plot, "bar")[1]
+    assert 1 == len(marks(plot, "mark"))
+
+
+def test_a_reliability_diagram_shows_how_many_photographs_speak():
+    """
+    A dot for each range of confidence, its area by the photographs behind it, beside the line of truth.
+    """
+    plot = reliability("Confidence", {"raw": [(0.5, 0.25, 4)], "calibrated": [(0.3, 0.25, 1), (0.8, 0.75, 4)]}, "said")
+    small, large = (float(dot.get("r")) for dot in marks(plot, "s2") if dot.get("r"))
+
+    assert 2 * small == large
+    assert "4 photographs at confidence 0.80: 0.75 right" in titles(plot, "dot")
     assert 1 == len(marks(plot, "mark"))
 
 

@@ -52,6 +52,19 @@ def test_flags_that_both_have_belong_to_where_they_stand():
     assert (*SCORE, "--log-level", "debug") == found.command
 
 
+def test_a_job_works_on_the_cluster_that_runs_it():
+    """
+    A command that uses Ray joins the job's cluster unless it is told another; one that does not is told nothing.
+    """
+
+    def variables(*command: str, **given: str) -> dict[str, str]:
+        return job_request(settings("--address", "http://head:8265", *command), given).runtime_env["env_vars"]
+
+    assert {"LGA_RAY_ADDRESS": "auto"} == variables(*SCORE)
+    assert {"LGA_RAY_ADDRESS": "head:6379"} == variables(*SCORE, LGA_RAY_ADDRESS="head:6379")
+    assert {} == variables("models", "list")
+
+
 def test_the_name_follows_from_the_work(tmp_path):
     """
     The same is the same; another flag, another setting of the environment, or other code is something else.

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from workers.errors import StorageError, Throttled
+from workers.patience import PatientStore
 from workers.storage import FolderStore, open_store
 from workers.train.checkpoints import FORMAT, CheckpointUnreadable
 from workers.train.shelf import Checkpoint, Shelf, to_drop
@@ -30,7 +31,7 @@ def files(content: bytes = b"weights", score: float | None = None, **changes) ->
 
 
 def shelf(uri, **changes) -> Shelf:
-    return Shelf(open_store(str(uri)), **({"keep_best": 1, "patience_s": 0.0} | changes))
+    return Shelf(open_store(str(uri)), **({"keep_best": 1} | changes))
 
 
 @pytest.mark.parametrize(
@@ -133,11 +134,11 @@ def test_storage_that_fails_for_a_while_is_asked_again(tmp_path):
     With patience the checkpoint is saved; without, the error says what failed, and nothing half is taken for whole.
     """
     with pytest.raises(Throttled, match="busy"):
-        Shelf(Failing(tmp_path), keep_best=1, patience_s=0).save(1, files())
+        Shelf(Failing(tmp_path), keep_best=1).save(1, files())
 
     assert [] == shelf(tmp_path).checkpoints()
 
-    Shelf(Failing(tmp_path), keep_best=1, patience_s=30).save(1, files())
+    Shelf(PatientStore(Failing(tmp_path), patience_s=30), keep_best=1).save(1, files())
 
     assert [1] == [each.step for each in shelf(tmp_path).checkpoints()]
 

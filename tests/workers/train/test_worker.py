@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -16,6 +18,7 @@ from safetensors.torch import save
 from lga_model.config import FAST, ImageConfig, ModelConfig
 from lga_model.network import build_network
 from workers.storage import open_store
+from workers.train import monitor, preemption
 from workers.train.checkpoints import STATE_FILE, read_progress
 from workers.train.dataset import Sample, Splits
 from workers.train.plan import Plan
@@ -31,6 +34,8 @@ CONFIG = ModelConfig(
     localisation_channels=(4, 1),
 )
 RECIPE = dataclasses.replace(FAST, epochs=2, batch_size=4, precision="fp32", ema_decay=0.9)
+NOTICE = threading.Event()
+"""Set while a node is going to be taken away."""
 TIMES = {"train_s", "validation_s", "images_per_s", "data_wait_share"}
 
 
@@ -56,27 +61,33 @@ class Mailbox:
         return False
 
 
-@pytest.fixture(autouse=True)
-def _without_a_cluster(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def _without_a_cluster():
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
-    monkeypatch.setattr(ray.train, "get_context", lambda: context)
-    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(ray.train.torch, "prepare_model", lambda network, **_: network)
-    monkeypatch.setattr(ray, "get", lambda value: value)
-    monkeypatch.setattr(ray, "wait", lambda values, timeout: (values, []))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray.train, "get_context", lambda: context)
+        patch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+        patch.setattr(ray.train.torch, "prepare_model", lambda network, **_: network)
+        patch.setattr(ray.train, "get_preemption_info", lambda: "soon" if NOTICE.is_set() else None)
+        patch.setattr(preemption, "_LOOK_EVERY_S", 0.01)
+        patch.setattr(ray, "get", lambda value: value)
+        patch.setattr(ray, "wait", lambda values, timeout: (values, []))
+        yield
+        NOTICE.set()  # It ends every listener.
+        time.sleep(0.1)
+    NOTICE.clear()
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def splits(tmp_path) -> Splits:
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory) -> Splits:
     """Twelve images to train on, six to validate on."""
-    random = np.random.default_rng(0)
+    folder, random = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     samples = []
     for number in range(18):
-        path = tmp_path / f"{number}.png"
+        path = folder / f"{number}.png"
         cv2.imwrite(str(path), random.integers(0, 256, (32, 32, 3), dtype=np.uint8))
         boxes = np.array([[4, 4, 20, 20]], np.float32)
         samples.append(Sample(uri=str(path), action=number % 2, boxes_N4=boxes, width=32, height=32))
@@ -95,6 +106,7 @@ def work(folder, splits: Splits, mailbox: Mailbox) -> None:
         threads=1,
         run_uri=str(folder),
         cache_bytes=0,
+        disk_cache_bytes=0,
         skip_invalid=False,
         checkpoint_steps=2,
         keep_best=1,
@@ -107,34 +119,73 @@ def work(folder, splits: Splits, mailbox: Mailbox) -> None:
 
 def outcome(folder):
     """Figures of every epoch without the times, and the newest weights with everything that goes with them."""
-    _, files = Shelf(open_store(str(folder)), keep_best=1, patience_s=0).load_newest()
+    _, files = Shelf(open_store(str(folder)), keep_best=1).load_newest()
     history = read_progress(files[STATE_FILE]).history
     figures = [{name: value for name, value in epoch.items() if name not in TIMES} for epoch in history]
     return figures, {name: data for name, data in files.items() if name != STATE_FILE}
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, splits):
+    """The folder of a run that nobody disturbed, and its mailbox."""
+    folder, mailbox = tmp_path_factory.mktemp("whole"), Mailbox()
+    work(folder, splits, mailbox)
+    return folder, mailbox
+
+
 @pytest.mark.parametrize("dies_at", [2, 3, 4])
-def test_a_worker_that_dies_anywhere_ends_as_if_it_had_not(tmp_path, splits, dies_at):
+def test_a_worker_that_dies_anywhere_ends_as_if_it_had_not(tmp_path, splits, undisturbed, dies_at):
     """
     In the middle of an epoch, at its end, in the next one: curves, weights, average, optimiser, validation are bit for
     bit those of the undisturbed run.
     """
-    undisturbed = Mailbox()
-    work(tmp_path / "whole", splits, undisturbed)
+    whole, mailbox = undisturbed
     with pytest.raises(Killed):
-        work(tmp_path / "broken", splits, Mailbox(dies_at))
-    work(tmp_path / "broken", splits, Mailbox())
+        work(tmp_path, splits, Mailbox(dies_at))
+    work(tmp_path, splits, Mailbox())
 
-    assert [2, 3, 4, 6] == undisturbed.saved_at
-    assert outcome(tmp_path / "whole") == outcome(tmp_path / "broken")
+    assert [2, 3, 4, 6] == mailbox.saved_at
+    assert outcome(whole) == outcome(tmp_path)
 
 
-def test_a_finished_run_has_nothing_left_to_do(tmp_path, splits):
+def test_a_finished_run_has_nothing_left_to_do(undisturbed, splits):
     """
-    The driver that died before publishing starts the workers again: they save nothing more.
+    Workers that were started again after the last epoch save nothing more.
     """
-    work(tmp_path / "run", splits, Mailbox())
     again = Mailbox()
-    work(tmp_path / "run", splits, again)
+    work(undisturbed[0], splits, again)
 
     assert [] == again.saved_at
+
+
+class Warned(Mailbox):
+    """The node gets its notice during the first step."""
+
+    def take(self, name, *arguments):
+        if name == "start":
+            NOTICE.set()
+            time.sleep(0.1)
+        return super().take(name, *arguments)
+
+
+class Ending(Mailbox):
+    """The driver has to end, and asks for a last checkpoint."""
+
+    def take(self, name, *arguments):
+        return super().take(name, *arguments) or name == "work"
+
+
+@pytest.mark.parametrize("kind", [Warned, Ending])
+def test_who_has_to_go_makes_a_checkpoint_first(tmp_path, splits, undisturbed, monkeypatch, kind):
+    """
+    At the next step, between two that were due: the run that continues there ends as if nothing had been.
+    """
+    monkeypatch.setattr(monitor, "_POST_EVERY_S", 0.0)
+    mailbox = kind(dies_at=1)
+    with pytest.raises(Killed):
+        work(tmp_path, splits, mailbox)
+    NOTICE.clear()
+    work(tmp_path, splits, Mailbox())
+
+    assert [1] == mailbox.saved_at
+    assert outcome(undisturbed[0]) == outcome(tmp_path)

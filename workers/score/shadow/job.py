@@ -19,8 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from workers.console import result_console
+from workers.engines import EngineRecord
 from workers.errors import SettingsError
 from workers.metrics import published
+from workers.registry import Version
 from workers.runs.record import RunRecord
 from workers.runtime import ray_session
 from workers.score.engine import choose_engine, find_candidates
@@ -67,8 +69,9 @@ def _shadow(settings: ShadowSettings, metrics: ScoreMetrics) -> int:
         if not sample.objects.num_rows:
             raise SettingsError(f"there is nothing to score under {source.uri}; check --input, --include and --exclude")
         stack.enter_context(ray_session(settings.ray_address))
-        models = (settings.model, settings.candidate)
-        records = [_score(settings, model, source, sample, folder, metrics) for model in models]
+        # Both before the first is scored: a candidate without an engine is told at once.
+        chosen = [_chosen(settings, model) for model in (settings.model, settings.candidate)]
+        records = [_score(settings, each, source, sample, folder, metrics) for each in chosen]
         before, after = (_tags(output, record.engine, sample.objects["key"]) for record in records)
     comparison = compare(before, after, sample.weight_of, sample.stratum_of)
     retag = estimate_retag(records[1], sum(sample.listed.values()), settings.price_per_hour)
@@ -98,28 +101,40 @@ def estimate_retag(record: RunRecord, objects: int, price_per_hour: float | None
     return Retag(objects=objects, images_per_s=images / busy_s, hours=hours, cost=cost)
 
 
-def _score(
-    settings: ShadowSettings, model: str, source: Source, sample: Sample, output: str, metrics: ScoreMetrics
-) -> RunRecord:
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """A model and the engine of it that will score."""
+
+    reference: str
+    version: Version
+    engine: EngineRecord
+
+
+def _chosen(settings: ShadowSettings, model: str) -> _Chosen:
     candidates = find_candidates(settings.registry, model)
-    engine = choose_engine(candidates, settings.engine)
+    return _Chosen(reference=model, version=candidates.version, engine=choose_engine(candidates, settings.engine))
+
+
+def _score(
+    settings: ShadowSettings, chosen: _Chosen, source: Source, sample: Sample, output: str, metrics: ScoreMetrics
+) -> RunRecord:
     shared = settings.model_dump(
         include={"registry", "input", "batch_size", "progress", "ray_address", "price_per_hour"}
     )
-    asked = ScoreSettings(**shared | {"model": model, "output": output, "shard_rows": 256})
+    asked = ScoreSettings(**shared | {"model": chosen.reference, "output": output, "shard_rows": 256})
     keys = hashlib.sha256("\n".join(sorted(sample.stratum_of)).encode()).hexdigest()
     opener = RegisteredEngine(
         registry=settings.registry,
-        version=candidates.version,
-        record=engine,
+        version=chosen.version,
+        record=chosen.engine,
         threads=cluster_resources(None).threads,
     )
     work = Work(
         source=source,
         objects=lambda _notes: iter([sample.objects]),
-        digest=fingerprint(source, Selection(), engine.fingerprint, scores=True, shadow=keys),
+        digest=fingerprint(source, Selection(), chosen.engine.fingerprint, scores=True, shadow=keys),
     )
-    return finish_work(asked, work, engine, opener, metrics)
+    return finish_work(asked, work, chosen.engine, opener, metrics)
 
 
 def _tags(output: Store, engine: str, keys: pa.ChunkedArray) -> pa.Table:

@@ -31,8 +31,8 @@ def page(facts: dict[str, Any]) -> str:
         share="-" if share is None else f"{share:.1%}",
         figures=_table(("figure", "value"), _figures(comparison, retag)),
         matrix=_matrix(comparison["matrix"]),
-        confidence=_bars(comparison["production"]["confidence"], comparison["candidate"]["confidence"]),
-        focus=_bars(comparison["production"]["focus"], comparison["candidate"]["focus"]),
+        confidence=_bars("confidence", comparison["production"]["confidence"], comparison["candidate"]["confidence"]),
+        focus=_bars("focus", comparison["production"]["focus"], comparison["candidate"]["focus"]),
         folders=_table(
             ("folder", "compared", "flips"),
             ((name or "(none)", *counts) for name, counts in list(comparison["by_folder"].items())[:_SHOWN]),
@@ -64,7 +64,7 @@ def _figures(comparison: dict[str, Any], retag: dict[str, Any] | None) -> Iterab
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -72,12 +72,12 @@ def _table(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 def _matrix(matrix: dict[str, dict[str, int]]) -> str:
     """Rows are production's labels, columns the candidate's; the diagonal is what stays."""
     names = sorted(matrix.keys() | {new for row in matrix.values() for new in row})
-    head = "<th></th>" + "".join(f'<th class="side"><span>{escape(name)}</span></th>' for name in names)
+    head = "<th></th>" + "".join(f'<th scope="col" class="side"><span>{escape(name)}</span></th>' for name in names)
     body = []
     for old in names:
         row, total = matrix.get(old, {}), max(1, sum(matrix.get(old, {}).values()))
         cells = "".join(_cell(old, new, row.get(new, 0), total) for new in names)
-        body.append(f"<tr><th>{escape(old)}</th>{cells}</tr>")
+        body.append(f'<tr><th scope="row">{escape(old)}</th>{cells}</tr>')
     return f'<table class="matrix"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
 
 
@@ -89,7 +89,7 @@ def _cell(old: str, new: str, count: int, total: int) -> str:
     return f'<td class="{"same" if old == new else "flip"}{level}" title="{title}">{count}</td>'
 
 
-def _bars(production: Iterable[int], candidate: Iterable[int]) -> str:
+def _bars(name: str, production: Iterable[int], candidate: Iterable[int]) -> str:
     """Two histograms side by side, as shares."""
     sides = [list(production), list(candidate)]
     shares = [[count / max(1, sum(side)) for count in side] for side in sides]
@@ -104,4 +104,5 @@ def _bars(production: Iterable[int], candidate: Iterable[int]) -> str:
                 f'height="{height:.1f}">{title}</rect>'
             )
     marks = "".join(f'<text x="{index * 40}" y="124">{index / 10:.1f}</text>' for index in range(11))
-    return f'<svg viewBox="0 0 420 128" role="img">{"".join(parts)}{marks}</svg>'
+    label = f"Share of photographs by {name}, production beside candidate"
+    return f'<svg viewBox="0 0 420 128" role="img" aria-label="{label}">{"".join(parts)}{marks}</svg>'
