@@ -39,8 +39,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 
 FROM tools AS app
 COPY . .
-RUN /opt/uv/bin/uv pip install --quiet --no-cache --no-deps --python /opt/lga/bin/python --compile-bytecode \
-        --build-constraint requirements.lock --target /opt/app .
+RUN /opt/uv/bin/uv pip install --quiet --no-cache --python /opt/lga/bin/python --no-deps --target /opt/app .
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS system

@@ -157,13 +157,15 @@ def test_failures_are_listed_and_scored_again(s3, ray_local, registry, tmp_path,
 
 def test_a_candidate_is_compared_with_production(s3, ray_local, registry, tmp_path, capsys):
     """
-    The same model twice changes nothing; what it compared is told, as a table, JSON and a page.
+    The same model twice changes nothing; what it compared is told, as a table, JSON and a page; metrics as well.
     """
     bucket = s3.bucket()
     fill(bucket, 12)
     page, figures = tmp_path / "shadow.html", tmp_path / "shadow.json"
     models = ["--model", "tiny:1", "--candidate", "tiny:1", "--registry", registry]
+    outcome = tmp_path / "shadow.prom"
     written = ["--html", str(page), "--json-output", str(figures), "--price-per-hour", "3"]
+    written += ["--metrics-file", str(outcome)]
 
     assert 0 == main(["shadow", "--input", bucket, "--sample-size", "8", "--batch-size", "8", *models, *written])
     facts = json.loads(figures.read_text())
@@ -173,6 +175,8 @@ def test_a_candidate_is_compared_with_production(s3, ray_local, registry, tmp_pa
     assert 1.0 == facts["comparison"]["heatmap_overlap"] or facts["comparison"]["heatmap_overlap"] is None
     assert "labels that flip" in capsys.readouterr().out
     assert "tiny:1" in page.read_text()
+    assert 'lga_last_run_exit_code{command="shadow",pipeline="default"} 0.0' in outcome.read_text()
+    assert 'lga_last_run_cost{command="shadow"' in outcome.read_text()
 
 
 def test_nothing_to_score_is_done_at_once(s3, ray_local, registry):
