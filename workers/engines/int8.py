@@ -54,15 +54,18 @@ def quantised(ingredients: Ingredients, *, symmetric: bool = False) -> bytes:
 
 
 class _Photographs(CalibrationDataReader):  # type: ignore[misc]  # the package is not typed
-    """Batches of photographs as the quantiser wants them."""
+    """Photographs as the quantiser wants them.
+
+    One at a time: it holds every activation of what it is given, 10 GB for eight of ResNet-50 at 448 pixels.
+    """
 
     def __init__(self, batches: Iterable[NDArray[np.uint8]]) -> None:
-        self._batches = iter(batches)
+        self._images = (image_HWC for batch_BHWC in batches for image_HWC in batch_BHWC)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """The next batch by the input's name, None at the end."""
-        batch = next(self._batches, None)
-        return None if batch is None else {INPUT: batch}
+        """The next by the input's name, None at the end."""
+        image_HWC = next(self._images, None)
+        return None if image_HWC is None else {INPUT: image_HWC[None]}
 
 
 @contextlib.contextmanager
