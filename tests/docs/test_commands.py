@@ -45,6 +45,8 @@ ELSEWHERE = {
     "box=$(": "of that build",
     "python benchmarks/": "measures for minutes; its flags are checked below",
     "python deploy/picture.py ": "needs that Prometheus; tests/deploy/test_dashboards.py runs the queries",
+    "docker ": "needs Docker and the image",
+    "python deploy/audit.py ": "needs a database of vulnerabilities; tests/deploy has a small one",
     "python deploy/sbom.py /opt/lga": "needs the image's own environment",
 }
 """Beginnings of lines that are not run here, and why."""
