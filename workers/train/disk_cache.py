@@ -63,26 +63,32 @@ class DiskCache:
 
     def _keep(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        size_bytes = _DIGEST_BYTES + len(data)
-        # Counted before it is written: a kill in between leaves too large a number, which the next look mends.
-        if not self._reserved(size_bytes):
-            return
         aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        if not self._reserved(aside, _DIGEST_BYTES + len(data)):
+            return
         try:
-            aside.write_bytes(hashlib.sha256(data).digest() + data)
+            with aside.open("r+b") as file:
+                file.write(hashlib.sha256(data).digest() + data)
             aside.replace(path)
+        except FileNotFoundError:
+            return  # Another process needed the room.
         except OSError:
             aside.unlink(missing_ok=True)
             raise
 
-    def _reserved(self, size_bytes: int) -> bool:
-        """Whether there is room for some bytes, or some could be made; they are counted then."""
+    def _reserved(self, aside: Path, size_bytes: int) -> bool:
+        """Whether there is room for some bytes, or some could be made; then they are counted, and a file has them.
+
+        The file comes before the lock goes: who looks through all files meanwhile, counts what is yet to be written.
+        """
         with _counted(self._folder / "held") as held:
             if held.bytes + size_bytes > self._limit_bytes:
                 held.bytes = self._make_room(self._limit_bytes - max(size_bytes, int(_ROOM * self._limit_bytes)))
                 self._full = held.bytes + size_bytes > self._limit_bytes
             if not self._full:
                 held.bytes += size_bytes
+                aside.touch()
+                os.truncate(aside, size_bytes)
         return not self._full
 
     def _make_room(self, most_bytes: int) -> int:

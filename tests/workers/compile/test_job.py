@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 import pytest
 
+from lga_model import export
 from workers.__main__ import main
 from workers.compile.photographs import spread
-from workers.engines import EngineRecord, ingredients, open_engine, targets_for
+from workers.engines import EngineRecord, open_engine, targets_for
 from workers.manifest import load_manifest
 from workers.registry import Registry
 from workers.storage import open_store
@@ -87,10 +88,10 @@ def test_an_engine_that_differs_is_refused(registry, capsys, monkeypatch):
     """
     An exporter that loses a little of the weights gets exit code 4, the numbers, and nothing in the registry.
     """
-    export = ingredients.export_onnx
+    real = export.export_onnx
 
     def export_badly(graph, path: Path, precision: str) -> None:
-        export(graph, path, precision)
+        real(graph, path, precision)
         model = onnx.load(path)
         largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
         weights = np.frombuffer(largest.raw_data, np.float32)
@@ -98,7 +99,7 @@ def test_an_engine_that_differs_is_refused(registry, capsys, monkeypatch):
         largest.raw_data = (weights + noise).astype(np.float32).tobytes()
         onnx.save(model, path)
 
-    monkeypatch.setattr(ingredients, "export_onnx", export_badly)
+    monkeypatch.setattr(export, "export_onnx", export_badly)
     code = compile_pose(registry, target="onnxruntime")
     told = capsys.readouterr()
 
@@ -125,8 +126,8 @@ def test_every_target_of_the_machine_is_compiled(registry, monkeypatch, capsys):
     All targets that compute in the precision here, from one export; a second time each is found to be there.
     """
     exports = []
-    export = ingredients.export_onnx
-    monkeypatch.setattr(ingredients, "export_onnx", lambda *given: exports.append(1) or export(*given))
+    real = export.export_onnx
+    monkeypatch.setattr(export, "export_onnx", lambda *given: exports.append(1) or real(*given))
 
     assert 0 == compile_pose(registry, "--all-targets-here")
     assert set(targets_for("fp32")) == {record.target for record in engines(registry)}
