@@ -52,8 +52,8 @@ def demo(settings: DemoSettings) -> int:
             "prepare misleading", "--root", manifest.parent, "--train", settings.train, "--val", settings.train // 4,
             "--test", settings.test, "--seed", settings.seed,
         )  # fmt: skip
-        _train_and_measure(shell, "without-mask", ("--mask-weight", 0), manifest)
-        _train_and_measure(shell, "with-mask", ("--mask-weight", 1, "--pooling", "person"), manifest)
+        for name, weight in (("without-mask", 0), ("with-mask", 1)):
+            _train_and_measure(shell, name, weight, manifest)
         shell.lga("compile", "--model", "with-mask:1", "--target", "onnxruntime")
         shell.lga("models promote", "--model", "with-mask:1")
         photographs = load_manifest(str(manifest)).split("test")
@@ -100,13 +100,13 @@ class _Shell:
             raise error
 
 
-def _train_and_measure(shell: _Shell, name: str, loss: tuple[object, ...], manifest: Path) -> None:
+def _train_and_measure(shell: _Shell, name: str, mask_weight: int, manifest: Path) -> None:
     settings = shell.settings
     shell.lga(
         "train", "--manifest", manifest, "--name", name, "--output", shell.work / "training",
         "--backbone", "tf_efficientnet_lite0", "--weights", "package", "--size-px", SIZE_PX, "--output-stride", 16,
-        "--action-channels", ACTION_CHANNELS, "--epochs", settings.epochs, *loss, "--seed", settings.seed,
-        *_bars(settings),
+        "--action-channels", ACTION_CHANNELS, "--epochs", settings.epochs, "--mask-weight", mask_weight,
+        "--seed", settings.seed, *_bars(settings),
     )  # fmt: skip
     shell.lga(
         "evaluate", "--model", f"{name}:1", "--manifest", manifest, "--json-output", shell.work / f"{name}.json",
