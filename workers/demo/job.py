@@ -27,7 +27,6 @@ from workers.storage import forget_client, open_store, read_uri
 
 BUCKET = "s3://photographs"
 SIZE_PX = 128
-ACTION_CHANNELS = 256  # A quarter of the published: the scenes are simple, and a CPU has to train them.
 LABELS = "select label, count(*) as photographs, round(avg(confidence), 3) as confidence, round(avg(focus), 3) as focus"
 FAILURES = "select reason, key, detail from tags where status = 'failed' order by reason"
 
@@ -105,7 +104,7 @@ def _train_and_measure(shell: _Shell, name: str, mask_weight: int, manifest: Pat
     shell.lga(
         "train", "--manifest", manifest, "--name", name, "--output", shell.work / "training",
         "--backbone", "tf_efficientnet_lite0", "--weights", "package", "--size-px", SIZE_PX, "--output-stride", 16,
-        "--action-channels", ACTION_CHANNELS, "--epochs", settings.epochs, "--mask-weight", mask_weight,
+        "--epochs", settings.epochs, "--mask-weight", mask_weight,
         "--seed", settings.seed, *_bars(settings),
     )  # fmt: skip
     shell.lga(
@@ -131,7 +130,9 @@ def _upload(photographs: tuple[Annotation, ...]) -> None:
 def _score_and_ask(shell: _Shell, manifest: Path) -> None:
     tagging = ["--input", f"{BUCKET}/scenes", "--output", shell.work / "tagged", "--model", "with-mask@production"]
     shell.lga("score", *tagging, "--shard-rows", 128, *_bars(shell.settings))
-    print("\nAgain: nothing is scored twice.")
+    # Of this run: the next one has only the strays, which failed, to try again.
+    shell.lga("report", "--output", shell.work / "tagged", "--html", shell.work / "run.html")
+    print("\nAgain: no photograph is scored twice.")
     shell.lga("score", *tagging, *_bars(shell.settings))
     shell.lga("runs list", "--output", shell.work / "tagged")
     shell.lga("tags query", "--output", shell.work / "tagged", f"{LABELS} from tags where status = 'ok' group by label")
@@ -143,7 +144,6 @@ def _score_and_ask(shell: _Shell, manifest: Path) -> None:
 
 
 def _report(shell: _Shell, manifest: Path) -> None:
-    shell.lga("report", "--output", shell.work / "tagged", "--html", shell.work / "run.html")
     shell.lga(
         "report", "--compare", "without-mask:1", "with-mask:1", "--manifest", manifest,
         "--evaluation", shell.work / "without-mask.json", shell.work / "with-mask.json",
