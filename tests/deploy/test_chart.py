@@ -62,10 +62,13 @@ def merged(base: dict, changed: dict) -> dict:
 def all_jobs(values: dict) -> dict:
     """The scenario with all three jobs."""
     more = {
-        "retrain": {"enabled": True, "settings": {"manifest": "s3://m/train.parquet", "name": "stanford40"}},
+        "retrain": {
+            "enabled": True,
+            "settings": {"manifest": "s3://m/train.parquet", "name": "stanford40", "output": "s3://m/training"},
+        },
         "compile": {"enabled": True, "settings": {"model": "stanford40:1"}},
     }
-    return merged(values, {"jobs": more})
+    return merged(values, {"jobs": more, "settings": {"registry": "s3://models/registry"}})
 
 
 def texts_of(values: dict, name: str = "lga") -> dict[str, str]:
@@ -461,6 +464,8 @@ def test_the_object_store_reaches_every_pod_without_its_secret():
     ("changed", "told"),
     [
         ({"jobs": {"score": {"settings": {"input": ""}}}}, "jobs.score.settings.input is needed"),
+        ({"jobs": {"score": {"settings": {"registry": ""}}}}, "jobs.score.settings.registry is needed"),
+        ({"jobs": {"retrain": {"enabled": True, "settings": {"manifest": "m", "name": "n"}}}}, "registry is needed"),
         ({"jobs": {"score": {"settings": {"shard_rowz": 3}}}}, "shard_rowz"),
         ({"jobs": {"score": {"concurrencyPolicy": "Sometimes"}}}, "concurrencyPolicy"),
         ({"jobs": {"scores": {}}}, "scores"),

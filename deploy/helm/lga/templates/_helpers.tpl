@@ -36,8 +36,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if and (ne $.Values.mode "cluster") (ne $name "compile") }}
 {{- include "lga.checkRay" (dict "root" $ "ray" (mergeOverwrite (deepCopy $.Values.ray) (deepCopy $job.ray)) "where" (ternary (printf "jobs.%s.ray" $name) "ray" (not (empty $job.ray)))) }}
 {{- end }}
-{{- $needed := get (dict "score" (list "input" "output" "model") "retrain" (list "manifest" "name") "compile" (list "model")) $name }}
-{{- range $needed }}{{ if not (get $job.settings .) }}{{ fail (printf "jobs.%s.settings.%s is needed (or set jobs.%s.enabled to false)" $name . $name) }}{{ end }}{{ end }}
+{{- $given := merge (deepCopy $job.settings) (deepCopy $.Values.settings) }}
+{{- $needed := get (dict "score" (list "input" "output" "model") "retrain" (list "manifest" "name" "registry" "output") "compile" (list "model")) $name }}
+{{- /* NAME:VERSION and NAME@ALIAS are looked up. */}}
+{{- if not (contains "/" ($given.model | default "")) }}{{ $needed = append $needed "registry" }}{{ end }}
+{{- range $needed }}{{ if not (get $given .) }}{{ fail (printf "jobs.%s.settings.%s is needed (or set jobs.%s.enabled to false); what a pod keeps for itself is lost with it" $name . $name) }}{{ end }}{{ end }}
 {{- end }}
 {{- end }}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.allowFrom) }}{{ fail "networkPolicy.allowFrom is empty: KubeRay's operator could not reach the head" }}{{ end }}
