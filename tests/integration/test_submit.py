@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,8 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
     }
     # A busy machine needs longer than Ray grants: the head would end itself.
     environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_agent_register_timeout_ms": "300000"}
+    # Nobody is served here whose requests have to end first: at the end Ray would wait half a minute for them.
+    environment |= {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
     # Ray's sockets need a short path.
     with tempfile.TemporaryDirectory(prefix="lga-ray-", ignore_cleanup_errors=True) as folder:
         command = [
@@ -113,6 +116,46 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
         finally:
             process.terminate()
             process.wait(timeout=60)
+
+
+@dataclass
+class Link:
+    """A way to a port that can be cut, and mended."""
+
+    port: int
+    is_cut: bool = False
+    ends: list[socket.socket] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.server.accept()
+                if self.is_cut:
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self.port))
+                self.ends += [near, far]
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        """End every connection, and take no new one."""
+        self.is_cut = True
+        for end in self.ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
 
 def answers(url: str) -> bool:
@@ -215,6 +258,27 @@ def test_an_interrupt_stops_the_job_when_that_was_asked_for(cluster, tmp_path, f
     assert 130 == process.returncode, told
     assert ("was stopped" if ends else "goes on") in told
     assert ("has run already: STOPPED" if ends else "is there already") in found
+
+
+def test_a_connection_that_breaks_is_taken_up_again(cluster, tmp_path):
+    """
+    The job goes on meanwhile; its log is shown from where it broke, once, and its exit code comes.
+    """
+    link = Link(int(cluster.address.rpartition(":")[2]))
+    process = submission(replace(cluster, address=link.address), *asked(tree(tmp_path / "tree", seconds=4, code=3)))
+    shown = [process.stdout.readline()]
+    while "asked for" not in shown[-1]:
+        shown.append(process.stdout.readline())
+        assert shown[-1], process.communicate()
+    link.cut()
+    time.sleep(1.5)
+    link.is_cut = False
+    told = "".join([*shown, *process.communicate(timeout=60)])
+    link.server.close()
+
+    assert 3 == process.returncode, told
+    assert (1, 1) == (told.count("asked for"), told.count("done"))
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize(

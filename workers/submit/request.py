@@ -73,7 +73,8 @@ def _checked(command: list[str]) -> str:
         raise SettingsError(f"there is no command {command[0]!r} to submit; `lga --help` lists them")
     if name in {"submit", "demo"}:
         raise SettingsError(f"`lga {name}` cannot be submitted: it starts what it needs on this machine")
-    if "--config" not in command[words:]:
+    # A file of settings lies where the job runs.
+    if not any(word.partition("=")[0] == "--config" for word in command[words:]):
         read_settings(COMMANDS[name], name, command[words:])
     return name
 

@@ -15,6 +15,7 @@ from workers.submit.request import JobRequest
 
 _LOOK_EVERY_S = 0.5
 _START_TIMEOUT_S = 120.0
+_AWAY_TIMEOUT_S = 60.0
 _STARTING = "No available agent"  # Ray's words while the head is up and its agent is not.
 
 
@@ -30,6 +31,24 @@ class JobState:
     def ended(self) -> bool:
         """Whether nothing more will happen."""
         return self.status in {"SUCCEEDED", "FAILED", "STOPPED"}
+
+
+@dataclass
+class _Log:
+    """What was shown of a job's log: the server sends it from the beginning each time."""
+
+    stream: TextIO
+    shown: int = 0
+    """Characters."""
+    seen: int = 0
+    """Characters that this connection has brought."""
+
+    def write(self, text: str) -> None:
+        """Show what is new of it."""
+        self.stream.write(text[max(0, self.shown - self.seen) :])
+        self.stream.flush()
+        self.seen += len(text)
+        self.shown = max(self.shown, self.seen)
 
 
 class JobServer:
@@ -76,11 +95,13 @@ class JobServer:
         Raises:
             ClusterError: If the job vanished, or the server stays away.
         """
-        shown = 0
+        from aiohttp import ClientError  # noqa: PLC0415 - of the extra [cluster]
+
+        log = _Log(stream or sys.stdout)
         while True:
-            with contextlib.suppress(OSError, RuntimeError, asyncio.TimeoutError):
-                shown = asyncio.run(self._tail(name, stream or sys.stdout, shown))
-            state = self.state(name)
+            with contextlib.suppress(OSError, RuntimeError, asyncio.TimeoutError, ClientError):
+                asyncio.run(self._tail(name, log))
+            state = self._state_after_a_while(name)
             if state is None:
                 raise ClusterError(
                     f"the job {name} is not known to {self._address} any more; was the cluster replaced?"
@@ -89,16 +110,22 @@ class JobServer:
                 return state
             time.sleep(_LOOK_EVERY_S)
 
-    async def _tail(self, name: str, stream: TextIO, shown: int) -> int:
-        """Show what comes after the first ``shown`` characters; returns how many have been shown now."""
-        seen = 0
+    def _state_after_a_while(self, name: str) -> JobState | None:
+        """The state of a job. The job goes on while its server cannot be reached: it is asked again for a minute."""
+        end = time.monotonic() + _AWAY_TIMEOUT_S
+        while True:
+            try:
+                return self.state(name)
+            except ClusterError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_LOOK_EVERY_S)
+
+    async def _tail(self, name: str, log: _Log) -> None:
+        """Show the log until it ends, or the connection."""
+        log.seen = 0
         async for text in self._client.tail_job_logs(name):
-            fresh = text[max(0, shown - seen) :]
-            seen += len(text)
-            stream.write(fresh)
-            stream.flush()
-            shown = max(shown, seen)
-        return shown
+            log.write(text)
 
     def stop(self, name: str) -> JobState | None:
         """Ask the job to end, and wait until it has."""

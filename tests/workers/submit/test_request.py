@@ -88,6 +88,14 @@ def test_the_name_follows_from_the_work(tmp_path):
     assert names[4] != job_request(settings(*SCORE, "--working-dir", str(tmp_path)), {}).name
 
 
+@pytest.mark.parametrize("words", [["--config", "/etc/lga/score.yaml"], ["--config=/etc/lga/score.yaml"]])
+def test_a_file_of_settings_lies_where_the_job_runs(words):
+    """
+    It is not looked for here, and what it holds is not asked for here.
+    """
+    assert words[-1] in job_request(settings("score", *words), {}).entrypoint
+
+
 def test_words_with_spaces_stay_one_word():
     """
     The entry point is a shell's line.
