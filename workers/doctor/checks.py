@@ -78,7 +78,8 @@ def _check_engine(target: Target, *, needed: bool) -> Finding:
         runtime = backend(target)
         detail = f"{runtime.version()}, computes in {', '.join(runtime.precisions())}"
     except ImportError as error:
-        return Finding(part=part, works=None, detail=f"not installed ({error})", needed=needed)
+        detail = f"not installed ({error}); the extra [{target}] brings it"
+        return Finding(part=part, works=None, detail=detail, needed=needed)
     if target.startswith("tensorrt") and present_gpu() is None:
         return Finding(part=part, works=None, detail=f"{detail}; no GPU here to run on", needed=needed)
     return Finding(part=part, works=True, detail=detail, needed=needed)
