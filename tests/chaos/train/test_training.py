@@ -42,10 +42,10 @@ def test_a_node_then_the_driver_then_a_worker_are_lost(server, place, undisturbe
     outcome = run.outcome()
 
     assert [2, 1] == [outcome["history"][0]["workers"], outcome["history"][-1]["workers"]]
-    for one, other in zip(undisturbed["history"], outcome["history"], strict=True):
+    for one, other in zip(undisturbed, outcome["history"], strict=True):
         for figure in ("loss", "loss_classification", "loss_mask", "map", "focus"):
             assert pytest.approx(one[figure], rel=1e-3, abs=1e-4) == other[figure], figure
-    assert undisturbed["validation"]["epoch"] == outcome["validation"]["epoch"]
+    assert max(undisturbed, key=lambda epoch: epoch["map"])["epoch"] == outcome["validation"]["epoch"]
 
 
 @pytest.mark.chaos
@@ -70,14 +70,14 @@ def test_killing_anything_changes_nothing(server, place, undisturbed_by_two, see
 
 
 @pytest.mark.chaos
-def test_a_node_that_will_be_taken_away_costs_no_step(place):
+def test_a_node_that_will_be_taken_away_leaves_a_checkpoint(place):
     """
     SIGTERM for a node, as a pod gets it: a checkpoint at the next step, between two that were due; without the node the
     run goes on from there with the workers that are left.
     """
     place.cluster.remove_node(place.cluster.worker_nodes.copy().pop())
     node = place.start_node(drain_s=8)
-    run = place.run(workers=2, min_workers=1, epochs=60, checkpoint_steps=10_000)
+    run = place.run(workers=2, min_workers=1, epochs=40, checkpoint_steps=10_000)
     try:
         run.wait_for_step(STEPS_PER_EPOCH)
         node.terminate()
