@@ -206,11 +206,16 @@ class Registry:
 
         Raises:
             SettingsError: If the version is not a published one of this registry.
-            ConditionFailed: If somebody else moved the alias at the same moment; it is where they put it.
+            ConditionFailed: If somebody else moved the alias at the same moment, and it is where they put it; or if the
+                version was deleted at the same moment.
         """
         if not self.holds(version):
             raise SettingsError(f"only a published version can have an alias, and {version} is not one of {self.uri}")
         move_alias(self._store, version.name, alias, lambda before: promoted(before, version.number))
+        # ``collect`` deletes the record and then looks at the aliases: one of the two always sees the other.
+        if not open_store(version.uri).exists(RECORD_FILE):
+            reason = f"it was deleted at the same moment; move {version.name}@{alias} to another version"
+            raise ConditionFailed("promote", version.uri, reason)
 
     def roll_back(self, name: str, alias: str) -> Version:
         """Point an alias back at the version that it held before, which is returned.

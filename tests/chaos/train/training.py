@@ -80,10 +80,12 @@ class Run:
             "registry": f"{self.bucket}/models", "output": self.bucket, "run": "run",
             "ray_address": self.cluster.address, "log_level": "debug",
         } | self.changes  # fmt: skip
+        # How long an elastic group waits for a node that is gone: nothing starts slowly here.
+        environment = os.environ | {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"}
         words = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "workers", "train", "--no-progress", *words]
-            self.attempts.append(subprocess.Popen(command, stdout=log, stderr=log))
+            self.attempts.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
     def finish(self, tries: int = 4) -> None:
         """Wait for the attempt that is under way, and start another as long as they fail, as Kubernetes would."""
