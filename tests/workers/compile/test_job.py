@@ -61,13 +61,18 @@ def test_compiling_again_changes_nothing(registry, capsys):
     """
     The same engine is found, said to be there, and not proven again.
     """
+
+    def files():
+        lease = "pose/versions/0001/building/torch-fp32.json"
+        return [(info.key, info.etag) for info in open_store(registry.uri).list() if info.key != lease]
+
     compile_pose(registry)
-    before = [(info.key, info.etag) for info in open_store(registry.uri).list()]
+    before = files()
     capsys.readouterr()
 
     assert 0 == compile_pose(registry)
     assert "has this engine already: torch-fp32-" in capsys.readouterr().out
-    assert before == [(info.key, info.etag) for info in open_store(registry.uri).list()]
+    assert before == files()
 
 
 def test_a_damaged_engine_is_mended(registry):
