@@ -63,7 +63,7 @@ class SpeedOfLight(_Speed):
     light: float
     """What the hardware allows with all stages at work."""
     achieved: float
-    """Of the run, from its first rows to its end."""
+    """Of the run, from its first request for a photograph to its last rows."""
     efficiency: float
     """``achieved / light``."""
     bottleneck: Stage
