@@ -76,7 +76,7 @@ def main() -> None:
         for objects in wanted:
             store = open_store(f"s3://photographs/{objects}")
             with ThreadPoolExecutor(8) as pool:
-                list(pool.map(lambda n, at=store: at.put(f"{n:06d}.jpg", made[n % len(made)]), range(objects)))  # type: ignore[misc]
+                list(pool.map(lambda n, at=store: at.put(f"{n:06d}.jpg", made[n % len(made)]), range(objects)))
             peak_mb, seconds = peak_of(
                 ["-m", "workers", "score", "--input", store.root, "--output", f"s3://tagged/{objects}", "--registry",
                  registry.uri, "--model", "tiny:1", "--engine", "onnxruntime", "--no-progress"]

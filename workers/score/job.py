@@ -42,7 +42,7 @@ def _score(settings: ScoreSettings, metrics: ScoreMetrics) -> int:
         if settings.compile_if_missing and not settings.dry_run:
             candidates = compile_missing(settings.registry, candidates, settings.engine)
         engine = choose_engine(candidates, settings.engine)
-        threads = cluster_resources(settings.engines).threads
+        threads = cluster_resources(settings.engines, decode_on=settings.decode_on).threads
         if settings.dry_run:
             return print_estimate(settings, work_of(settings, engine), engine)
         opener = RegisteredEngine(

@@ -19,6 +19,7 @@ from workers.runs.plan import Plan, read_part
 from workers.score.decoder import Decoded, Decoder
 from workers.score.fetch import FetchOptions, fetch_all, reader, window_of
 from workers.score.objects import Failure, Fetched, Listed
+from workers.settings.shared import DecodeOn
 from workers.storage import Store
 from workers.storage.requests import Unreported
 from workers.tags import DETAIL_LENGTH, object_schema
@@ -88,9 +89,9 @@ def load_objects(
 
 
 @functools.cache
-def _decoder(size_px: int, limits: ImageLimits) -> Decoder:
+def _decoder(size_px: int, limits: ImageLimits, decode_on: DecodeOn) -> Decoder:
     """The decoder of this process. It ends with it."""
-    return Decoder(size_px, limits)
+    return Decoder(size_px, limits, decode_on)
 
 
 def _decoded(
@@ -116,7 +117,7 @@ def _decoded(
                 raise Throttled("read", source.uri(), reason)
             failed.append((index, outcome, fetch_s))
 
-    for decoded in _decoder(options.size_px, options.limits).decode_all(images()):
+    for decoded in _decoder(options.size_px, options.limits, options.decode_on).decode_all(images()):
         index, bytes_, fetch_s = fetched.popleft()
         yield index, bytes_, fetch_s, decoded
     for index, failure, fetch_s in failed:
