@@ -67,7 +67,7 @@ class Job:
 
 
 JOBS = (
-    Job(name="decode-bound", backbone="mobilenetv3_small_050", size_px=224, channels=64, images=3000),
+    Job(name="decode-bound", backbone="mobilenetv3_small_050", size_px=224, channels=64, images=10_000),
     Job(name="model-bound", backbone="resnet50", size_px=448, channels=256, images=256),
 )
 DISTINCT = 192
