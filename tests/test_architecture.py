@@ -21,7 +21,7 @@ LAYERS = [
     {"workers.errors"},
     {"workers.settings"},
     {"workers.console", "workers.logs", "workers.metrics", "workers.progress"},
-    {"workers.storage", "workers.downloads", "workers.patience", "workers.runtime"},
+    {"workers.storage", "workers.downloads", "workers.lease", "workers.patience", "workers.runtime"},
     {"workers.documents", "workers.manifest", "workers.registry", "workers.engines", "workers.tags", "workers.runs"},
     {"jobs"},
     {"workers.__main__"},

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from lga_model.images import ImageLimits
 from workers.engines import EngineRecord
+from workers.lease import Held
 from workers.logs import get_log
 from workers.progress import ProgressBar
 from workers.runs.plan import Plan
@@ -21,7 +22,6 @@ from workers.score.failures import FailureLimits, FailureWatch
 from workers.score.fetch import FetchOptions
 from workers.score.guard import Guard
 from workers.score.inventory import Source
-from workers.score.lease import Held
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline, cluster_resources
 from workers.score.predict import OpenEngine, RegisteredEngine
