@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from score import CLASSES, Job, make_model
+from score import CLASSES, DISTINCT, Job, make_model
 
 from workers.demo.local_s3 import local_s3
 from workers.registry import Registry
@@ -70,7 +70,7 @@ def main() -> None:
     ):
         os.environ.update(server.environment() | {"LGA_LOG_LEVEL": "warning"})
         forget_client()
-        made = [photograph(number) for number in range(4 * CLASSES)]
+        made = [photograph(number) for number in range(DISTINCT)]
         registry = Registry(str(Path(place) / "registry"))
         make_model(_JOB, made, registry, Path(place))
         for objects in wanted:
