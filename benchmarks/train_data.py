@@ -40,7 +40,7 @@ from lga_model.datasets.misleading import MisleadingConfig
 from workers.demo.local_s3 import local_s3
 from workers.runtime import keep_ray_on_loopback, ray_session
 from workers.storage import forget_client, make_bucket, open_store, read_uri
-from workers.storage_requests import REQUESTS
+from workers.storage.requests import REQUESTS
 from workers.train.data import ImageSource, Loader, training_order
 from workers.train.dataset import Sample
 from workers.train.disk_cache import DiskCache

@@ -42,11 +42,11 @@ def values() -> dict[str, Any]:
 def schema() -> str:
     """``values.schema.json``: what is not known is refused, down to the settings of each job."""
     document = _schema_of("", values())
-    placement = {"nodeSelector": "object", "affinity": "object", "tolerations": "array", "runtimeClassName": "string"}
     for job, command in JOBS.items():
         properties = document["properties"]["jobs"]["properties"][job]["properties"]
         properties["settings"] = _settings(COMMANDS[command])
-        properties |= {name: {"type": kind} for name, kind in placement.items()}
+        if "ray" in properties:
+            properties["ray"] = {"$ref": "#/properties/ray"}
     document["properties"]["settings"] = {"type": "object", "propertyNames": {"enum": sorted(known_settings())}}
     document["properties"]["ray"]["properties"]["workerGroups"]["items"]["properties"]["name"] = GROUP_NAME
     document["properties"]["global"] = {"type": "object"}
@@ -120,11 +120,20 @@ _HEAD = """# Helm chart of the LGA tagger
 
 Needs KubeRay's operator, 1.7 or newer. Scenarios to start from are in `ci/`. Installing or upgrading starts no run:
 schedules are suspended until you say otherwise, and a run by hand is `kubectl create job NOW --from=cronjob/lga-score`.
+Kubernetes itself makes up for a start that was missed by less than `startingDeadlineSeconds`, also when the schedule
+was only just changed or taken out of suspension.
 
 A CronJob starts a small launcher, which creates a RayJob with a cluster of its own and follows it: the state of the
 Kubernetes job is the state of the run, `Forbid` forbids two runs at once, and a launcher that is started again finds
 the RayJob that is there. `mode: cluster` keeps one RayCluster and submits to it; `mode: rayCronJob` leaves the
 schedule to KubeRay (alpha, behind its feature gate, without a concurrency policy).
+
+A run that failed is started `backoffLimit` times more, and continues: tagging by what is written, training since each
+start has a `--run` of its own, unless `jobs.retrain.settings.run` gives one. KubeRay looks at no exit code: a setting
+that is wrong, or a gate that refuses, costs it a few clusters that end at once. In a standing cluster those are not
+started again.
+
+Score and retrain may have machines of their own: what stands under `jobs.retrain.ray` goes before `ray`.
 
 `settings` are the program's own, checked against it: `lga score --help` explains each.
 

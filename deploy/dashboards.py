@@ -69,7 +69,8 @@ _WAITING = (
 
 FLEET = (
     _number(
-        "Since the last success", "Of each schedule; more than one and a half periods is an alert.", "s",
+        "Since the last success", "Of each schedule; none for one and a half periods, however it ended, is an alert.",
+        "s",
         ("time() - lga_last_run_success_timestamp_seconds", "{{command}} {{pipeline}}"),
     ),
     _number(
@@ -211,7 +212,7 @@ TRAINING = (
     ),
     _lines(
         "Age of the newest checkpoint", "What would be trained again if all workers were lost now.", "s",
-        (_run("time() - lga_train_checkpoint_timestamp_seconds"), "{{run}}"),
+        (_run("time() - (lga_train_checkpoint_timestamp_seconds > 0)"), "{{run}}"),
     ),
     _lines(
         "How the last trainings ended",
@@ -254,5 +255,7 @@ def _panel(graph: Graph) -> stat.Panel | timeseries.Panel:
         panel = timeseries.Panel().fill_opacity(10).span(12).height(8)
     panel = panel.title(graph.title).description(graph.text).unit(graph.unit).datasource(_SOURCE)
     for letter, (expression, legend) in zip("ABCDEF", graph.queries, strict=False):
-        panel = panel.with_target(prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(letter))
+        query = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(letter)
+        # A number is what holds now: over a range it would be what a series that has ended said last.
+        panel = panel.with_target(query.instant() if graph.number else query)
     return panel

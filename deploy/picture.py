@@ -65,7 +65,7 @@ def draw(prometheus: str, name: str, start: float, end: float, path: Path) -> No
     for index, graph in enumerate(numbers):
         width = 12 // len(numbers)
         axes = figure.add_subplot(grid[0, index * width : (index + 1) * width])
-        _write_numbers(axes, graph, _lines(prometheus, graph, start, end))
+        _write_numbers(axes, graph, _lines(prometheus, graph, start, end), end - start)
     for index, graph in enumerate(lines):
         row, column = divmod(index, _COLUMNS)
         width = 12 // _COLUMNS
@@ -75,11 +75,12 @@ def draw(prometheus: str, name: str, start: float, end: float, path: Path) -> No
     figure.savefig(path, dpi=80)
 
 
-def _write_numbers(axes: Axes, graph: Graph, lines: list[Line]) -> None:
-    """The last value of each series, as text."""
-    shown = [f"{FuncFormatter(_UNITS.get(graph.unit, _plain))(line[2][-1])}  {line[0]}" for line in lines]
+def _write_numbers(axes: Axes, graph: Graph, lines: list[Line], duration_s: float) -> None:
+    """The value that each series has at the end, as text; one that has ended has none."""
+    now = [line for line in lines if duration_s - line[1][-1] <= max(1.0, duration_s / _POINTS)]
+    shown = [f"{FuncFormatter(_UNITS.get(graph.unit, _plain))(line[2][-1])}  {line[0]}" for line in now]
     axes.set_title(graph.title, fontsize=10, loc="left")
-    axes.text(0, 0.9, "\n".join(shown) or "no data", fontsize=10, verticalalignment="top")
+    axes.text(0, 0.9, "\n".join(shown) or "none", fontsize=10, verticalalignment="top")
     axes.set_axis_off()
 
 

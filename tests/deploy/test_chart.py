@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from workers.settings import COMMANDS, read_settings
+from workers.submit.request import job_request
 
 helm = pytest.importorskip("helm_python")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
@@ -40,6 +42,8 @@ EVERYTHING = {
     },
 }
 """Every switch."""
+GROUP = {"name": "g", "replicas": 1, "minReplicas": 1, "maxReplicas": 1, "resources": {}}
+"""Workers as few words as the schema takes."""
 BUILT_IN = {"v1", "batch/v1", "rbac.authorization.k8s.io/v1", "networking.k8s.io/v1"}
 
 
@@ -58,17 +62,24 @@ def merged(base: dict, changed: dict) -> dict:
 def all_jobs(values: dict) -> dict:
     """The scenario with all three jobs."""
     more = {
-        "retrain": {"enabled": True, "settings": {"manifest": "s3://m/train.parquet", "name": "stanford40"}},
+        "retrain": {
+            "enabled": True,
+            "settings": {"manifest": "s3://m/train.parquet", "name": "stanford40", "output": "s3://m/training"},
+        },
         "compile": {"enabled": True, "settings": {"model": "stanford40:1"}},
     }
-    return merged(values, {"jobs": more})
+    return merged(values, {"jobs": more, "settings": {"registry": "s3://models/registry"}})
+
+
+def texts_of(values: dict, name: str = "lga") -> dict[str, str]:
+    """Every file of the chart, filled in."""
+    with helm.Chart.load(CHART) as chart:
+        chart.validate_schema(values)
+        return chart.render(values, name=name, namespace="tagging")
 
 
 def render(values: dict, name: str = "lga") -> list[dict]:
-    with helm.Chart.load(CHART) as chart:
-        chart.validate_schema(values)
-        files = chart.render(values, name=name, namespace="tagging")
-    texts = [text for path, text in files.items() if not path.endswith("NOTES.txt")]
+    texts = [text for path, text in texts_of(values, name).items() if not path.endswith("NOTES.txt")]
     return [document for text in texts for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
 
@@ -84,8 +95,13 @@ MATRIX = [
 def rendered(path: Path, mode: str, everything: bool) -> list[dict]:
     """One cell of the matrix, with all three jobs; rendered once, looked at by several tests."""
     values = all_jobs(scenario(path, mode=mode, **(EVERYTHING if everything else {})))
-    # The one pair that the chart refuses; see below.
-    return render(values | ({"kueueQueue": ""} if mode == "rayCronJob" else {}))
+    # Pairs that the chart refuses; see below.
+    if mode == "rayCronJob" or values["ray"].get("autoscaling", True):
+        values["kueueQueue"] = ""
+    if mode == "cluster":
+        for job in values["jobs"].values():
+            job.pop("ray", None)
+    return render(values)
 
 
 @functools.cache
@@ -122,6 +138,12 @@ def created_by_launchers(documents: list[dict]) -> list[dict]:
     ]
 
 
+def settings_files(documents: list[dict]) -> dict[str, str]:
+    """The settings of each job, as the program reads them."""
+    (files,) = (one["data"] for one in documents if one["metadata"]["name"] == "lga-settings")
+    return files
+
+
 @pytest.mark.parametrize(("path", "mode", "everything"), MATRIX)
 def test_kubernetes_accepts_every_object(path, mode, everything):
     """
@@ -143,7 +165,8 @@ def test_kubernetes_accepts_every_object(path, mode, everything):
 
 def test_kuberay_and_prometheus_operator_accept_every_object(tmp_path):
     """
-    By the schemas of their custom resources, unknown fields refused; also what the launchers create.
+    By the schemas of their custom resources, unknown fields refused; also what the launchers create, and what is made
+    of a RayCronJob by hand.
     """
     if not (SHARED / "crds").is_dir():
         pytest.skip(f"needs the schemas of the custom resources; none at {SHARED / 'crds'}")
@@ -151,6 +174,16 @@ def test_kuberay_and_prometheus_operator_accept_every_object(tmp_path):
     for parameters in MATRIX:
         documents = rendered(*parameters.values)
         created = [merged(job, {"metadata": {"name": "created"}}) for job in created_by_launchers(documents)]
+        created += [
+            {
+                "apiVersion": one["apiVersion"],
+                "kind": "RayJob",
+                "metadata": {"name": "n"},
+                "spec": one["spec"]["jobTemplate"],
+            }
+            for one in documents
+            if one["kind"] == "RayCronJob"
+        ]
         for document in [*documents, *created]:
             if document["apiVersion"] not in BUILT_IN:
                 custom[json.dumps(document, sort_keys=True)] = document
@@ -193,10 +226,9 @@ def test_every_pod_is_restricted(path, mode, everything):
 @pytest.mark.parametrize(("path", "mode", "everything"), MATRIX)
 def test_the_program_accepts_its_settings(path, mode, everything, tmp_path):
     """
-    The file of each job is one that its command takes, with the schedule's name, period and deadline in it.
+    The file of each job is one that its command takes, with the schedule's name and deadline in it.
     """
-    documents = rendered(path, mode, everything)
-    (files,) = (one["data"] for one in documents if one["metadata"]["name"] == "lga-settings")
+    files = settings_files(rendered(path, mode, everything))
 
     assert {"score.yaml", "retrain.yaml", "compile.yaml"} == files.keys()
     for name, text in files.items():
@@ -206,8 +238,112 @@ def test_the_program_accepts_its_settings(path, mode, everything, tmp_path):
         command = COMMAND_OF[job]
         settings = read_settings(COMMANDS[command], command, ["--config", str(config)])
         assert (f"lga-{job}", "json") == (settings.pipeline, settings.log_format)
-        assert settings.period_s
         assert settings.deadline_s
+
+
+def test_a_standing_cluster_is_given_what_the_program_takes(tmp_path, monkeypatch):
+    """
+    The launcher's words, with its settings file, are a submission: named after the start, continued when it failed,
+    stopped when its Kubernetes job is.
+    """
+    documents = render(all_jobs(scenario(mode="cluster")))
+    uid = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
+    for job in ("score", "retrain"):
+        config = tmp_path / f"{job}.yaml"
+        config.write_text(settings_files(documents)[f"{job}.yaml"])
+        monkeypatch.setenv("LGA_CONFIG", str(config))
+        (pod,) = (pod for pod in pods(documents) if pod["containers"][0]["name"] == job)
+        words = [word.replace("$(JOB_UID)", uid) for word in pod["containers"][0]["args"]]
+        settings = read_settings(COMMANDS["submit"], "submit", words[2:])
+        request = job_request(settings, {})
+
+        assert ["lga", "submit"] == words[:2]
+        assert ("http://lga-head-svc:8265", True, True) == (
+            settings.address, settings.again, settings.stop_on_interrupt,
+        )  # fmt: skip
+        assert f"{job}-{uid}" == request.name
+        assert request.entrypoint.endswith(f"--config /etc/lga/{job}.yaml")
+
+
+def test_only_a_schedule_that_runs_can_be_missed():
+    """
+    The alert LgaScheduleMissed needs a period; a job that is suspended has none.
+    """
+    files = settings_files(render(all_jobs(scenario(jobs={"score": {"suspend": False}}))))
+
+    assert 86400 == yaml.safe_load(files["score.yaml"])["score"]["period_s"]
+    assert "period_s" not in yaml.safe_load(files["retrain.yaml"])["train"]
+
+
+def test_each_job_has_its_own_machines():
+    """
+    Workers, head and autoscaling of one job over those of all; the other job keeps what all have.
+    """
+    own = {
+        "autoscaling": True,
+        "head": {"nodeSelector": {"size": "large"}},
+        "workerGroups": [{**GROUP, "name": "train", "replicas": 2, "maxReplicas": 8}],
+    }
+    documents = render(all_jobs(scenario(jobs={"retrain": {"ray": own}})))
+    score, retrain = sorted(
+        (job["spec"] for job in created_by_launchers(documents)), key=lambda spec: "train" in spec["entrypoint"]
+    )
+    clusters = score["rayClusterSpec"], retrain["rayClusterSpec"]
+
+    assert [["cpu"], ["train"]] == [[group["groupName"] for group in one["workerGroupSpecs"]] for one in clusters]
+    assert [False, True] == [one["enableInTreeAutoscaling"] for one in clusters]
+    heads = [one["headGroupSpec"]["template"]["spec"] for one in clusters]
+    assert [None, {"size": "large"}] == [head.get("nodeSelector") for head in heads]
+    assert heads[0]["containers"][0]["resources"] == heads[1]["containers"][0]["resources"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_training_that_is_started_again_continues(mode):
+    """
+    Its run has a name that belongs to the start: another start of KubeRay or Kubernetes continues it, the next
+    schedule's does not. A name in the settings is left alone.
+    """
+
+    def commands(**settings: str) -> list[str]:
+        documents = render(all_jobs(scenario(mode=mode, jobs={"retrain": {"settings": settings}})))
+        jobs = created_by_launchers(documents) + [
+            {"spec": one["spec"]["jobTemplate"]} for one in documents if one["kind"] == "RayCronJob"
+        ]
+        pod = [one["containers"][0] for one in pods(documents)]
+        submissions = [" ".join(one["args"]) for one in pod if "submit" in one.get("args", ())]
+        return [found for found in [job["spec"]["entrypoint"] for job in jobs] + submissions if " train" in found]
+
+    unique = {"rayCronJob": "${RAY_CLUSTER_NAME%-*}"}.get(mode, "retrain-$(JOB_UID)")
+    assert [True] == [f"train --run {unique}" in command for command in commands()]
+    assert [False] == ["--run" in command for command in commands(run="mine")]
+
+
+def test_the_objects_of_ray_lie_in_memory():
+    """
+    /dev/shm takes three tenths of a container's memory, which Ray asks for; or else Ray uses a disk.
+    """
+    for parameters in MATRIX:
+        for pod in pods(rendered(*parameters.values)):
+            (shm,) = (volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "shm")
+            assert {"medium": "Memory", "sizeLimit": pod["containers"][0]["resources"]["limits"]["memory"]} == shm
+
+
+def test_a_drained_node_is_no_failure_and_a_deadline_is_one():
+    """
+    A launcher that has to move is started again; Kubernetes ends it later than it looks at the time itself. Whole
+    numbers stay whole, however large.
+    """
+    fortnight = 14 * 86400
+    changed = {"jobs": {"score": {"activeDeadlineSeconds": fortnight}, "compile": {"activeDeadlineSeconds": fortnight}}}
+    for mode in MODES:
+        for one in render(all_jobs(scenario(mode=mode, **changed))):
+            if one["kind"] == "CronJob":
+                job, name = one["spec"]["jobTemplate"]["spec"], one["metadata"]["name"]
+                assert "Ignore" == job["podFailurePolicy"]["rules"][0]["action"]
+                assert isinstance(job["activeDeadlineSeconds"], int)
+                if name != "lga-retrain":
+                    later = 300 if (mode, name) == ("rayJob", "lga-score") else 0
+                    assert fortnight + later == job["activeDeadlineSeconds"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -220,6 +356,23 @@ def test_nothing_is_started_by_installing(mode):
     assert not {"Job", "RayJob", "Deployment"} & {document["kind"] for document in documents}
     assert ["test"] == [one["metadata"]["annotations"]["helm.sh/hook"] for one in documents if one["kind"] == "Pod"]
     assert all(one["spec"]["suspend"] for one in documents if one["kind"] in {"CronJob", "RayCronJob"})
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_notes_say_how_to_start_each_job_by_hand(mode):
+    """
+    With the objects that are there in this mode; and that nobody is told of a failure without a Pushgateway.
+    """
+    values = all_jobs(scenario(mode=mode))
+    (notes,) = (text for path, text in texts_of(values).items() if path.endswith("NOTES.txt"))
+    schedules = {
+        (one["kind"].lower(), one["metadata"]["name"])
+        for one in render(values)
+        if one["kind"] in {"CronJob", "RayCronJob"}
+    }
+
+    assert schedules == set(re.findall(r"(cronjob|raycronjob)[/ ](lga-\w+)", notes))
+    assert "`pushgateway` is not set" in notes
 
 
 def test_only_the_launcher_may_start_runs():
@@ -279,7 +432,7 @@ def test_drivers_that_share_a_head_do_not_share_a_port():
     In a standing cluster retrain serves its metrics beside score; both ports are open and scraped.
     """
     documents = render(all_jobs(scenario(mode="cluster", metrics={"podMonitor": {"enabled": True}})))
-    (files,) = (one["data"] for one in documents if one["metadata"]["name"] == "lga-settings")
+    files = settings_files(documents)
     (monitor,) = (one for one in documents if one["kind"] == "PodMonitor")
     (cluster,) = (one for one in documents if one["kind"] == "RayCluster")
     (head,) = cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"]
@@ -307,19 +460,18 @@ def test_the_object_store_reaches_every_pod_without_its_secret():
     assert [] == [one for one in documents if one["kind"] == "Secret"]
 
 
-GROUP = {"name": "g", "replicas": 1, "minReplicas": 1, "maxReplicas": 1, "resources": {}}
-
-
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
         ({"jobs": {"score": {"settings": {"input": ""}}}}, "jobs.score.settings.input is needed"),
+        ({"jobs": {"score": {"settings": {"registry": ""}}}}, "jobs.score.settings.registry is needed"),
+        ({"jobs": {"retrain": {"enabled": True, "settings": {"manifest": "m", "name": "n"}}}}, "registry is needed"),
         ({"jobs": {"score": {"settings": {"shard_rowz": 3}}}}, "shard_rowz"),
         ({"jobs": {"score": {"concurrencyPolicy": "Sometimes"}}}, "concurrencyPolicy"),
         ({"jobs": {"scores": {}}}, "scores"),
         ({"mode": "deployment"}, "mode"),
         ({"image": {"digest": "sha256:1"}}, "digest"),
-        ({"ray": {"workerGroups": [{**GROUP, "maxReplicas": 3}]}}, "without ray.autoscaling"),
+        ({"ray": {"workerGroups": [{**GROUP, "maxReplicas": 3}]}}, "without autoscaling"),
         ({"ray": {"workerGroups": [GROUP, GROUP]}}, "two worker groups are called"),
         (
             {"ray": {"autoscaling": True, "workerGroups": [{**GROUP, "minReplicas": 2}]}},
@@ -330,6 +482,12 @@ GROUP = {"name": "g", "replicas": 1, "minReplicas": 1, "maxReplicas": 1, "resour
         ({"settings": {"log_formad": "json"}}, "log_formad"),
         ({"ray": {"autoscaling": True, "workerGroups": [{**GROUP, "replicas": 0, "minReplicas": 0}]}}, "above 0"),
         ({"mode": "rayCronJob", "kueueQueue": "tagging"}, "no queue would admit"),
+        ({"kueueQueue": "tagging", "ray": {"autoscaling": True}}, "Kueue admits no cluster"),
+        ({"ray": {"workerGroups": [{**GROUP, "name": "head"}]}}, "cannot be called head"),
+        ({"mode": "cluster", "jobs": {"score": {"ray": {"autoscaling": False}}}}, "jobs.score.ray: with mode cluster"),
+        ({"jobs": {"score": {"ray": {"workerGroups": [GROUP, GROUP]}}}}, "jobs.score.ray: two worker groups"),
+        ({"jobs": {"score": {"ray": {"autoscalling": True}}}}, "autoscalling"),
+        ({"jobs": {"score": {"nodeSelector": {}}}}, "nodeSelector"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(changed, told):

@@ -58,6 +58,8 @@ def test_every_panel_explains_itself(path):
         assert panel["description"].endswith(".")
         assert panel["fieldConfig"]["defaults"]["unit"]
         assert "${datasource}" == panel["datasource"]["uid"]
+        # Over a range, a number would be that of a run which has ended.
+        assert ("stat" == panel["type"]) == all(target.get("instant", False) for target in panel["targets"])
 
 
 @dataclass(frozen=True)

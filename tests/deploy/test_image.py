@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+
+import yaml
+from packaging.version import Version
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy"))
+from audit import pinned
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -32,13 +39,18 @@ def test_the_base_is_pinned_and_everything_stands_on_it():
     assert {parent for parent, _ in stages} - names == {"${BASE}"}
 
 
-def test_the_image_says_its_version():
+def test_the_image_says_its_version_and_the_chart_asks_for_it():
     """
-    The label is that of the package.
+    The label and the chart's tag are the version of the package; KubeRay is told of the Ray that is in the lock.
     """
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = ROOT / "deploy" / "helm" / "lga"
 
     assert f"ARG VERSION={version}\n" in DOCKERFILE
+    assert version == yaml.safe_load((chart / "Chart.yaml").read_text())["appVersion"]
+    assert pinned(ROOT / "requirements.lock")["ray"] == Version(
+        yaml.safe_load((chart / "values.yaml").read_text())["rayVersion"]
+    )
 
 
 def test_the_build_sees_only_what_it_needs():

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,10 +18,11 @@ PROGRAM = Path(__file__).resolve().parents[2] / "deploy" / "helm" / "lga" / "fil
 
 
 class Api:
-    """An API server with RayJobs; each look at one takes the next of its states."""
+    """An API server with RayJobs; each look at one takes the next of its states, or answers with an error."""
 
-    def __init__(self, states: list[tuple[str, str]], create: list[int]) -> None:
+    def __init__(self, states: list[tuple[str, str] | int], create: list[int], age_s: float) -> None:
         self.states, self.create = iter(states), iter(create)
+        self.created = (datetime.now(UTC) - timedelta(seconds=age_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.asked: list[tuple[str, str]] = []
         self.bodies: list[dict] = []
         self.looked = threading.Event()
@@ -40,8 +42,13 @@ class Api:
                 self.answer(next(api.create), {"message": "told so"})
 
             def do_GET(self) -> None:
-                deployment, job = next(api.states, ("Running", "RUNNING"))
-                self.answer(200, {"status": {"jobDeploymentStatus": deployment, "jobStatus": job}})
+                state = next(api.states, ("Running", "RUNNING"))
+                if isinstance(state, int):
+                    self.answer(state, {"message": "told so"})
+                    return
+                status = dict(zip(("jobDeploymentStatus", "jobStatus"), state, strict=True))
+                spec = {"activeDeadlineSeconds": 3600}
+                self.answer(200, {"metadata": {"creationTimestamp": api.created}, "spec": spec, "status": status})
                 api.looked.set()
 
             def do_DELETE(self) -> None:
@@ -51,7 +58,7 @@ class Api:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=[0.02], daemon=True).start()
 
 
 @pytest.fixture
@@ -59,10 +66,13 @@ def start(tmp_path):
     """Starts the launcher; gives the API server and the process."""
     running = []
 
-    def run(name: str, *, states: list[tuple[str, str]], create: list[int]) -> tuple[Api, subprocess.Popen[str]]:
-        api = Api(states, create)
+    def run(
+        name: str, *, states: list[tuple[str, str] | int], create: list[int], age_s: float = 0
+    ) -> tuple[Api, subprocess.Popen[str]]:
+        api = Api(states, create, age_s)
         path = tmp_path / "score.json"
-        path.write_text(json.dumps({"kind": "RayJob", "metadata": {"labels": {}}}))
+        spec = {"entrypoint": "python -m workers train --run retrain-$(JOB_UID)"}
+        path.write_text(json.dumps({"kind": "RayJob", "metadata": {"labels": {}}, "spec": spec}))
         environment = {
             "LGA_API_SERVER": f"http://127.0.0.1:{api.server.server_port}",
             "LGA_ACCOUNT": str(tmp_path), "LGA_LOOK_EVERY_S": "0.01", "NAMESPACE": "tagging",
@@ -81,7 +91,7 @@ def start(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("last", "code"), [(("Complete", "SUCCEEDED"), 0), (("Failed", "FAILED"), 5), (("Complete", "FAILED"), 5)]
+    ("last", "code"), [(("Complete", "SUCCEEDED"), 0), (("Failed", "FAILED"), 5), (("Complete", "STOPPED"), 5)]
 )
 def test_the_outcome_of_the_run_is_that_of_the_launcher(start, last, code):
     """
@@ -93,6 +103,7 @@ def test_the_outcome_of_the_run_is_that_of_the_launcher(start, last, code):
     assert code == process.returncode, told
     assert "lga-score-29" == api.bodies[0]["metadata"]["name"]
     assert 1 == len(api.bodies)
+    assert api.bodies[0]["spec"]["entrypoint"].endswith("--run retrain-4711")
 
 
 def test_the_kubernetes_job_owns_the_run(start):
@@ -131,17 +142,41 @@ def test_a_server_that_is_busy_is_asked_again_and_one_that_refuses_is_not(start)
     assert "told so" in told
 
 
-def test_the_run_ends_with_its_kubernetes_job(start):
+def test_a_launcher_that_is_ended_leaves_its_run_alone(start):
     """
-    SIGTERM (deleted, replaced, out of time) deletes the RayJob.
+    A node that is drained must not end a run of hours: the next launcher follows it.
     """
     api, process = start("lga-score-29", states=[], create=[201])
     api.looked.wait(30)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
 
-    assert 128 + signal.SIGTERM == process.returncode
+    assert -signal.SIGTERM == process.returncode
+    assert "DELETE" not in {method for method, _ in api.asked}
+
+
+def test_a_run_that_had_its_time_is_ended(start):
+    """
+    KubeRay counts anew for each new cluster; the launcher counts from the creation of the RayJob.
+    """
+    api, process = start("lga-score-29", states=[], create=[409], age_s=3700)
+    told = process.communicate(timeout=30)[0]
+
+    assert 5 == process.returncode
+    assert "had its time" in told
     assert ("DELETE", "lga-score-29") == api.asked[-1]
+
+
+def test_a_run_that_cannot_be_seen_is_told_once_and_looked_for_again(start):
+    """
+    An API server that is away, or takes a right away for a while, ends nothing; a RayJob that somebody deleted does.
+    """
+    _, process = start("n", states=[500, 403, 403, ("Running", "RUNNING"), 404], create=[201])
+    told = process.communicate(timeout=30)[0]
+
+    assert 5 == process.returncode
+    assert 1 == told.count("cannot look at the RayJob n (403)")
+    assert told.endswith("the RayJob n was deleted\n")
 
 
 def test_a_long_name_keeps_its_end(start):

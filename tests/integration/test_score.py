@@ -71,7 +71,8 @@ def score_here(source: str, output: str, registry: str, **settings) -> dict:
 
 def test_a_bucket_becomes_tags(s3, ray_local, registry, capsys):
     """
-    One row for each object, good or bad, exactly as promised; what is unchanged is not scored again.
+    One row for each object, good or bad, exactly as promised; what is unchanged is not scored again. The store's secret
+    is neither in the run's record nor in what is told.
     """
     bucket, output_uri = s3.bucket(), s3.bucket()
     store, output = fill(bucket, 40), open_store(output_uri)
@@ -106,8 +107,10 @@ def test_a_bucket_becomes_tags(s3, ray_local, registry, capsys):
     assert f"{bucket}/photos" == schema.metadata[b"input"].decode().rstrip("/")
     (record,) = run_records(output)
     assert (46, 40, 6, 0) == tuple(record["account"][part] for part in ("listed", "ok", "failed", "skipped"))
+    told = capsys.readouterr()
+    assert "46" in told.out
+    assert s3.server.secret_key not in json.dumps(record) + told.out + told.err
     assert "AWS" not in json.dumps(record)
-    assert "46" in capsys.readouterr().out
 
     store.put("photos/0007.jpg", photograph(1007))
     store.put("photos/new.jpg", photograph(1008))

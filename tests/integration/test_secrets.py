@@ -13,6 +13,7 @@ PLANTED = {
     "RAY_AUTH_TOKEN": "planted-cluster-token-4711",
     "MLFLOW_TRACKING_PASSWORD": "planted-password-4711",
 }
+GATEWAY_PASSWORD = "planted-gateway-4711"
 
 
 @pytest.mark.parametrize(
@@ -27,13 +28,14 @@ def test_a_failing_run_tells_no_secret(s3, tmp_path, environment, code):
     """
     With every line of the log shown, and the outcome written: neither the store's real key nor what was planted.
     """
-    secrets = [s3.server.secret_key, *PLANTED.values(), *environment.values()]
+    secrets = [s3.server.secret_key, GATEWAY_PASSWORD, *PLANTED.values(), *environment.values()]
     outcome = tmp_path / "lga.prom"
     done = subprocess.run(
         [
             sys.executable, "-m", "workers", "score", "--input", "s3://nobody-made-this",
             "--output", str(tmp_path / "out"),
             "--model", "m:1", "--log-level", "debug", "--log-format", "json", "--metrics-file", str(outcome),
+            "--pushgateway", f"http://user:{GATEWAY_PASSWORD}@127.0.0.1:1",
         ],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | PLANTED | environment,
         capture_output=True, text=True, check=False, timeout=120,
@@ -42,5 +44,6 @@ def test_a_failing_run_tells_no_secret(s3, tmp_path, environment, code):
 
     assert code == done.returncode, done.stderr
     assert "lga_last_run_exit_code" in told
+    assert "metrics.push_failed" in told
     assert [] == [secret for secret in secrets if "planted" in secret and secret in told]
     assert s3.server.secret_key not in told

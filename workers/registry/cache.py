@@ -23,13 +23,17 @@ _ATTEMPTS = 5
 def default_cache() -> Path:
     """This user's cache below the system's temporary folder, made when needed. Nobody else can write into it.
 
+    A volume that is mounted there is root's, and open to the group that whoever mounted it chose: Kubernetes' fsGroup.
+
     Raises:
-        SettingsError: If it is not this user's alone: what lies there could be anybody's.
+        SettingsError: If it is neither: what lies there could be anybody's.
     """
     path = Path(tempfile.gettempdir()) / f"lga-cache-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
     status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+    is_ours = status.st_uid == os.getuid() and not stat.S_IMODE(status.st_mode) & 0o077
+    is_a_volume = status.st_uid == 0 and not stat.S_IMODE(status.st_mode) & 0o002
+    if not stat.S_ISDIR(status.st_mode) or not (is_ours or is_a_volume):
         raise SettingsError(f"{path} is not a folder of this user alone (mode 0700): remove it, or set TMPDIR")
     return path
 

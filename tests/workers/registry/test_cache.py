@@ -85,3 +85,20 @@ def test_the_default_cache_belongs_to_this_user_alone(tmp_path, monkeypatch):
 
     assert 0o700 == mode
     assert f"lga-cache-{os.getuid()}" == cache.name
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, whose the volume is")
+def test_a_volume_of_kubernetes_is_taken(tmp_path, monkeypatch):
+    """
+    It is root's, and the pod's group may write; one that everybody may write into is refused.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    volume = tmp_path / "lga-cache-1000"
+    volume.mkdir()
+    volume.chmod(0o2775)
+
+    assert volume == default_cache()
+    volume.chmod(0o2777)
+    with pytest.raises(SettingsError, match="not a folder of this user alone"):
+        default_cache()
