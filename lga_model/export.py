@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 INPUT = "images"
 OPSET = 18
 """Read by TensorRT 10 and 11, OpenVINO and onnxruntime alike."""
+_OPSET_BFLOAT16 = 22
+"""The first in which a convolution may be bfloat16. TensorRT reads it."""
 
 
 class InferenceGraph(nn.Module):
@@ -58,16 +60,16 @@ class InferenceGraph(nn.Module):
         return probabilities_BA, prediction.heatmap_BHW.clamp(0, 1), pam_BHW
 
 
-def export_onnx(graph: InferenceGraph, path: Path, precision: Literal["fp32", "fp16"] = "fp32") -> None:
+def export_onnx(graph: InferenceGraph, path: Path, precision: Literal["fp32", "fp16", "bf16"] = "fp32") -> None:
     """Write ``graph`` as one self-contained ONNX file.
 
-    In ``fp16`` the weights and all layers up to the logits and the heatmap are half precision, for runtimes that take
-    the precision from the graph; inputs and outputs stay what they are. The same network gives the same bytes. The
-    file's metadata hold ``classes`` (a JSON list), ``size_px``, ``feature_h`` and ``feature_w``.
+    In ``fp16`` and ``bf16`` the weights and all layers up to the logits and the heatmap are of that type, for runtimes
+    that take the precision from the graph; inputs and outputs stay what they are. The same network gives the same
+    bytes. The file's metadata hold ``classes`` (a JSON list), ``size_px``, ``feature_h`` and ``feature_w``.
     """
     config = graph.network.config
-    if precision == "fp16":
-        graph = copy.deepcopy(graph).half()
+    if precision != "fp32":
+        graph = copy.deepcopy(graph).to(torch.float16 if precision == "fp16" else torch.bfloat16)
     # Two images: of one, the exporter would conclude that there is always one.
     example = torch.zeros(
         2, config.image.size_px, config.image.size_px, 3, dtype=torch.uint8, device=graph.network.scale_C.device
@@ -77,13 +79,15 @@ def export_onnx(graph: InferenceGraph, path: Path, precision: Literal["fp32", "f
             graph.eval(),
             (example,),
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=_OPSET_BFLOAT16 if precision == "bf16" else OPSET,
             input_names=[INPUT],
             output_names=list(graph.output_names),
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             verbose=False,
         )
     model: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]  # given whenever dynamo is on
+    if precision == "bf16":
+        _round_weights(model.graph)
     _forget_origin(model.graph)
     del model.metadata_props[:]
     height, width = graph.network.feature_size
@@ -112,6 +116,19 @@ def layer_nodes(model: onnx.ModelProto) -> dict[str, str]:
 def unquantised_layers(layers: Iterable[str]) -> tuple[str, ...]:
     """The layers, of those of ``layer_nodes``, that give class activation maps and heatmap: never quantised."""
     return tuple(layer for layer in layers if "." not in layer or layer == "localisation.last")
+
+
+def _round_weights(graph: onnx.GraphProto) -> None:
+    """Make bfloat16 of the convolutions' weights that the exporter left in fp32 when it folded normalisation in."""
+    weights = {name for node in graph.node if node.op_type == "Conv" for name in node.input[1:]}
+    for tensor in graph.initializer:
+        if tensor.name in weights and tensor.data_type == onnx.TensorProto.FLOAT:
+            rounded = torch.tensor(onnx.numpy_helper.to_array(tensor)).bfloat16()
+            data = rounded.view(torch.int16).numpy().tobytes()
+            tensor.CopyFrom(
+                onnx.helper.make_tensor(tensor.name, onnx.TensorProto.BFLOAT16, rounded.shape, data, raw=True)
+            )
+    del graph.value_info[:]  # It says that what these convolutions give is fp32.
 
 
 def _forget_origin(graph: onnx.GraphProto) -> None:

@@ -37,6 +37,7 @@ Image.MAX_IMAGE_PIXELS = None
 _JPEG = b"\xff\xd8\xff"
 _START_OF_SCAN = b"\xff\xda"
 _END_OF_IMAGE = b"\xff\xd9"
+_INVERTED = {"CMYK", "YCCK"}  # Adobe writes them inverted; Pillow knows how to tell.
 _DETAIL_LENGTH = 500
 _SIDE_LIMIT = 65_500  # The largest side that a JPEG may have.
 
@@ -148,6 +149,36 @@ def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
         raise ImageError("too_large", f"{width} x {height} pixels; the limit is {limits.max_pixels} in all")
 
 
+@dataclass(frozen=True, kw_only=True)
+class JpegHeader:
+    """What a JPEG says about itself."""
+
+    width_px: int
+    """As it is stored, before the orientation is applied."""
+    height_px: int
+    orientation: int
+    """By its Exif block, 1 to 8."""
+
+
+def read_jpeg_header(data: bytes, limits: ImageLimits) -> JpegHeader | None:
+    """The header of a JPEG that any decoder reads alike; None for everything else, ``decode_image`` may know it.
+
+    Raises:
+        ImageError: If it is no image, or too large.
+    """
+    _check_kind(data, limits)
+    if not data.startswith(_JPEG) or data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+    except (ValueError, KeyError):
+        return None
+    _check_pixels(width, height, limits)
+    if colours in _INVERTED:
+        return None
+    return JpegHeader(width_px=width, height_px=height, orientation=_jpeg_orientation(data))
+
+
 def _decode_jpeg(data: bytes, size_px: int, limits: ImageLimits) -> DecodedImage:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
@@ -155,7 +186,7 @@ def _decode_jpeg(data: bytes, size_px: int, limits: ImageLimits) -> DecodedImage
         whole = data.rstrip(b"\0").endswith(_END_OF_IMAGE)
         raise ImageError("decode_error" if whole else "truncated", f"JPEG header: {error}") from error
     _check_pixels(width, height, limits)
-    if colours in {"CMYK", "YCCK"}:  # Adobe writes them inverted; Pillow knows how to tell.
+    if colours in _INVERTED:
         return _decode_with_pillow(data, size_px, limits)
     try:
         pixels_HWC = simplejpeg.decode_jpeg(data, "RGB", min_height=size_px, min_width=size_px)
@@ -209,23 +240,29 @@ def _finish(pixels_HWC: Pixels, width: int, height: int, orientation: int, size_
         pixels_HWC = cv2.resize(pixels_HWC, shrunk, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
     if shrunk != (size_px, size_px):
         pixels_HWC = cv2.resize(pixels_HWC, (size_px, size_px), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
-    if orientation in _SIDEWAYS:
-        width, height = height, width
-    return DecodedImage(pixels_HWC=_upright(pixels_HWC, orientation), width_px=width, height_px=height)
+    return upright(pixels_HWC, width, height, orientation)
 
 
 _SIDEWAYS = {5, 6, 7, 8}
 
 
-def _upright(pixels_HWC: Pixels, orientation: int) -> Pixels:
-    """Undo an EXIF orientation: 1 upright ... 8 turned a quarter to the left (Exif 2.3, tag 274)."""
+def upright(pixels_HWC: Pixels, width_px: int, height_px: int, orientation: int) -> DecodedImage:
+    """Undo an EXIF orientation: 1 upright ... 8 turned a quarter to the left (Exif 2.3, tag 274).
+
+    Args:
+        pixels_HWC: The photograph as it is stored, squeezed to a square.
+        width_px: Of the original, as it is stored.
+        height_px: Likewise.
+        orientation: To undo.
+    """
     if orientation in _SIDEWAYS:
+        width_px, height_px = height_px, width_px
         pixels_HWC = pixels_HWC.transpose(1, 0, 2)
     if orientation in {3, 4, 7, 8}:
         pixels_HWC = pixels_HWC[::-1]
     if orientation in {2, 3, 6, 7}:
         pixels_HWC = pixels_HWC[:, ::-1]
-    return np.ascontiguousarray(pixels_HWC)
+    return DecodedImage(pixels_HWC=np.ascontiguousarray(pixels_HWC), width_px=width_px, height_px=height_px)
 
 
 def _jpeg_orientation(data: bytes) -> int:

@@ -21,7 +21,7 @@ LAYERS = [
     {"workers.errors"},
     {"workers.settings"},
     {"workers.console", "workers.logs", "workers.metrics", "workers.progress"},
-    {"workers.storage", "workers.storage_requests", "workers.downloads", "workers.patience", "workers.runtime"},
+    {"workers.storage", "workers.downloads", "workers.lease", "workers.patience", "workers.runtime"},
     {"workers.documents", "workers.manifest", "workers.registry", "workers.engines", "workers.tags", "workers.runs"},
     {"jobs"},
     {"workers.__main__"},
@@ -29,8 +29,8 @@ LAYERS = [
 """A module may import from its own layer and from those above it in this list."""
 
 ONLY_IN = {
-    "boto3": {"workers.storage"},
-    "botocore": {"workers.storage"},
+    "boto3": {"workers.storage.s3"},
+    "botocore": {"workers.storage.s3"},
     "obstore": {"workers.downloads"},
     "tensorrt": {"workers.engines.tensorrt"},
     "onnxruntime": {"workers.engines.onnxruntime", "workers.engines.int8"},
@@ -43,7 +43,7 @@ ONLY_IN = {
         "workers.compile.metrics",
         "workers.score.metrics",
         "workers.train.metrics",
-        "workers.storage_requests",
+        "workers.storage.requests",
     },
 }
 """Libraries that only these modules, and what lies below them, may import."""

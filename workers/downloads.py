@@ -22,7 +22,7 @@ from obstore.store import S3Store as Bucket
 
 from workers.errors import AccessDenied, ObjectMissing, StorageError, Throttled
 from workers.storage import Blob, S3Access, S3Store, Store, s3_access
-from workers.storage_requests import count_request
+from workers.storage.requests import count_request
 
 _CONNECT_TIMEOUT, _SILENCE_TIMEOUT, _TIMEOUT = (
     "10s",

@@ -34,7 +34,11 @@ class Photographs(Dataset[dict[str, Any]]):
         """Fetch and decode one."""
         self._client = self._client or boto3.client("s3")
         data = self._client.get_object(Bucket=self._bucket, Key=self._keys[index])["Body"].read()
-        image = Image.open(io.BytesIO(data)).convert("RGB").resize((self._size_px, self._size_px))
+        image = (
+            Image.open(io.BytesIO(data))
+            .convert("RGB")
+            .resize((self._size_px, self._size_px), Image.Resampling.BILINEAR)
+        )
         return {"path": f"{self._bucket}/{self._keys[index]}", "image": np.asarray(image)}
 
 

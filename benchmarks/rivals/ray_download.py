@@ -26,7 +26,10 @@ def main(source: str, output: str, bundle: str, size_px: int, cores: int) -> Non
              runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}})  # fmt: skip
 
     def decode(batch: Any) -> Any:  # noqa: ANN401 - as Ray's own signature
-        images = [Image.open(io.BytesIO(data)).convert("RGB").resize((size_px, size_px)) for data in batch["bytes"]]
+        images = [
+            Image.open(io.BytesIO(data)).convert("RGB").resize((size_px, size_px), Image.Resampling.BILINEAR)
+            for data in batch["bytes"]
+        ]
         return {"path": batch["path"], "image": np.stack([np.asarray(image) for image in images])}
 
     files = file_system().get_file_info(FileSelector(source, recursive=True))

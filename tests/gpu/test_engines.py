@@ -38,7 +38,7 @@ def source(tmp_path_factory):
     return load_source(Version(name="gpu", number=0, uri=str(bundle)), bundle)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx", "torch"])
 def test_an_engine_on_the_gpu_says_what_the_model_says(source, tmp_path, target, precision):
     """
@@ -56,4 +56,4 @@ def test_an_engine_on_the_gpu_says_what_the_model_says(source, tmp_path, target,
         for count in (4, 1, 11):
             output, expected = engine.infer(images[:count]), run_graph(source.graph, images[:count])
             for ours, theirs in zip(output, expected, strict=True):
-                np.testing.assert_allclose(ours, theirs, atol={"fp32": 1e-3, "fp16": 2e-2}[precision])
+                np.testing.assert_allclose(ours, theirs, atol={"fp32": 1e-3, "fp16": 2e-2, "bf16": 0.1}[precision])

@@ -15,6 +15,7 @@ from workers.__main__ import main
 from workers.errors import SettingsError
 from workers.registry import Registry
 from workers.settings import TrainSettings
+from workers.storage import open_store
 from workers.train.job import train
 
 SIZE = 64
@@ -137,21 +138,30 @@ def test_a_run_is_published_continued_and_published_once(first, registry, capsys
     assert [1, 2] == [version.number for version in models.versions("squares")]
 
 
-def test_the_gate_keeps_what_does_not_beat_production(registry, manifest, tmp_path, capsys):
+@pytest.fixture
+def unpublished(first, tmp_path) -> dict:
+    """Settings under which that run was trained and not published, beside a production model of the same weights."""
+    run, copy = open_store(f"{first.output}/again"), open_store(str(tmp_path / "training/again"))
+    for info in run.list():
+        if info.key != "published.json":
+            copy.put(info.key, run.get(info.key).data)
+    source = Registry(first.registry)
+    bundle = shutil.copytree(source.fetch(source.resolve("squares:1")), tmp_path / "bundle")
+    (bundle / "training.json").write_text("{}")
+    models = Registry(str(tmp_path / "registry"))
+    models.promote(models.publish("squares", bundle), "production")
+    given = first.model_dump(mode="json", include=first.model_fields_set)
+    return given | {"output": str(tmp_path / "training"), "registry": models.uri}
+
+
+def test_the_gate_keeps_what_does_not_beat_production(unpublished, tmp_path, capsys):
     """
     Exit code 4 with a table that says why, and no new version; another rule needs no other training.
     """
-    models = Registry(str(registry))
-    models.promote(models.resolve("squares:1"), "production")
-    chosen = settings(manifest, registry, output=str(tmp_path), run="second", seed=1, gate_min_gain=0.9)
-    flags = [
-        f"--{name.replace('_', '-')}={value}"
-        for name, value in chosen
-        if name in {"manifest", "name", "registry", "backbone", "output_stride", "size_px", "batch_size", "precision",
-                    "epochs", "output", "run", "seed", "gate_min_gain"}
-    ]  # fmt: skip
+    models, config = Registry(unpublished["registry"]), tmp_path / "train.yaml"
+    config.write_text(json.dumps(unpublished))
 
-    assert 4 == main(["train", *flags])
+    assert 4 == main(["train", "--config", str(config), "--gate-min-gain", "0.9"])
 
     captured = capsys.readouterr()
 
@@ -160,7 +170,7 @@ def test_the_gate_keeps_what_does_not_beat_production(registry, manifest, tmp_pa
     assert "REFUSED" in captured.out
     assert "Nothing was published" in captured.err
     assert [1] == [version.number for version in models.versions("squares")]
-    assert 0 == main(["train", *flags, "--no-gate"])
+    assert 0 == main(["train", "--config", str(config), "--no-gate"])
     assert [1, 2] == [version.number for version in models.versions("squares")]
 
 

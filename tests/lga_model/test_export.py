@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
 
 from lga_model.calibration import Calibration
 from lga_model.config import ImageConfig, ModelConfig
@@ -130,6 +131,23 @@ def test_the_same_network_gives_the_same_bytes(exported, tmp_path):
     assert path.read_bytes() == (tmp_path / "again.onnx").read_bytes()
     assert b"site-packages" not in path.read_bytes()
     assert b"network.py" not in path.read_bytes()
+
+
+def test_bfloat16_is_the_same_network_with_shorter_numbers(tmp_path):
+    """
+    Every convolution's weights are bfloat16; computed by the reference of the ONNX standard it says what PyTorch says.
+    """
+    inference, path, images = graph(temperature=1.7), tmp_path / "model.onnx", photographs(2)
+    export_onnx(inference, path, "bf16")
+    model = onnx.load(path)
+    weights = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
+    found = ReferenceEvaluator(model).run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        expected = inference(images)
+
+    assert {onnx.TensorProto.BFLOAT16} == {each.data_type for each in model.graph.initializer if each.name in weights}
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=0.02)
 
 
 def test_a_model_without_localisation_has_no_heatmap_output(tmp_path, capfd):

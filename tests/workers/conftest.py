@@ -41,12 +41,19 @@ PROVEN = Parity(
 MakeBundle = Callable[..., Path]
 
 
-def write_bundle(folder: Path, *, seed: int = 0, localisation: bool = True, manifest: Path | None = None) -> Path:
+def write_bundle(
+    folder: Path,
+    *,
+    seed: int = 0,
+    localisation: bool = True,
+    manifest: Path | None = None,
+    classes: tuple[str, ...] = ACTIONS,
+) -> Path:
     """A bundle as `lga train` leaves it: random weights, three actions, 64 pixels."""
     torch.manual_seed(seed)
     config = ModelConfig(
         backbone="test_resnet",
-        classes=ACTIONS,
+        classes=classes,
         image=ImageConfig(size_px=64),
         localisation=localisation,
         output_stride=16,

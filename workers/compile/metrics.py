@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge
 
 from workers.engines import Parity
 from workers.metrics import JobMetrics
-from workers.storage_requests import REQUESTS
+from workers.storage.requests import REQUESTS
 
 _STAGES = ("build", "parity")
 

@@ -18,6 +18,7 @@ from workers.settings.shared import EnginePrecision, HardwareCompatibility
 if TYPE_CHECKING:
     from lga_model.export import InferenceGraph  # Engines are opened without the seconds that torch takes to load.
 
+_EXPORTED = ("onnx", "onnx_half", "onnx_bfloat16")
 CalibrationImages = Callable[[], Iterable[NDArray[np.uint8]]]
 """Reads real photographs, uint8 ``[B, size_px, size_px, 3]``, as often as it is called."""
 
@@ -65,7 +66,7 @@ class Ingredients:
     def varied(self, **changes: Any) -> Ingredients:  # noqa: ANN401 - any field
         """The same model with other wishes; what was exported already is not exported again."""
         other = replace(self, **changes)
-        other.__dict__.update({name: self.__dict__[name] for name in ("onnx", "onnx_half") if name in self.__dict__})
+        other.__dict__.update({name: self.__dict__[name] for name in _EXPORTED if name in self.__dict__})
         return other
 
     @cached_property
@@ -78,7 +79,12 @@ class Ingredients:
         """The graph as an ONNX file whose weights and layers are fp16."""
         return self._export("fp16")
 
-    def _export(self, precision: Literal["fp32", "fp16"]) -> bytes:
+    @cached_property
+    def onnx_bfloat16(self) -> bytes:
+        """The graph as an ONNX file whose weights and layers are bf16."""
+        return self._export("bf16")
+
+    def _export(self, precision: Literal["fp32", "fp16", "bf16"]) -> bytes:
         from lga_model.export import export_onnx  # noqa: PLC0415 - likewise
 
         with tempfile.TemporaryDirectory(prefix="lga-onnx-") as folder:

@@ -63,12 +63,9 @@ class Product:
         return str(self.trt.__version__)
 
     def precisions(self) -> tuple[EnginePrecision, ...]:
-        """What it builds; whether the GPU fits is the business of the record's ``gpu``.
-
-        bf16 is left out: the exporter folds normalisation into fp32 weights, which such a graph cannot have.
-        """
+        """What it builds; whether the GPU fits is the business of the record's ``gpu``."""
         self.version()
-        return ("fp32", "fp16", "int8")
+        return ("fp32", "fp16", "bf16", "int8")
 
     def build(self, ingredients: Ingredients) -> Built:
         """Build a plan with two profiles: the production batch, and every smaller one.
@@ -124,6 +121,8 @@ class Product:
             from workers.engines.int8 import quantised  # noqa: PLC0415 - only int8 needs it
 
             return quantised(ingredients, symmetric=True)
+        if ingredients.precision == "bf16":
+            return ingredients.onnx_bfloat16
         return ingredients.onnx if ingredients.precision == "fp32" else ingredients.onnx_half
 
     def _parse(self, network: Any, onnx: bytes, log: Any) -> None:  # noqa: ANN401 - a runtime's own objects

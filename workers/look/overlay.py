@@ -6,6 +6,7 @@ Shape suffixes: H W = pixels or cells, C = red, green, blue.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,9 +72,12 @@ def _sheet(panels: Sequence[tuple[str, Image.Image]], lines: Sequence[str]) -> I
     width, height = panels[0][1].size
     step = width + _GAP_PX
     text_px = _LINE_PX * (len(lines) + 1)
-    sheet = Image.new("RGB", (_GAP_PX + step * len(panels), 2 * _GAP_PX + height + text_px), _PAPER)
-    draw = ImageDraw.Draw(sheet)
     small, large = ImageFont.load_default(13), ImageFont.load_default(17)
+    # A narrow photograph may have wide words below it.
+    widest_px = max((math.ceil(large.getlength(line)) for line in lines), default=0)
+    size = max(step * len(panels), widest_px + _GAP_PX) + _GAP_PX, 2 * _GAP_PX + height + text_px
+    sheet = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(sheet)
     for number, (name, picture) in enumerate(panels):
         left = _GAP_PX + step * number
         sheet.paste(picture, (left, _GAP_PX))

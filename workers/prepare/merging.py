@@ -11,6 +11,7 @@ from workers.logs import get_log
 from workers.manifest import load_manifest, manifest_kind, refuse_bad_rows, store_manifest
 from workers.prepare.merge import Merged, merge
 from workers.settings import PrepareMergeSettings
+from workers.storage import split_uri
 
 _NAMED = 8
 
@@ -18,6 +19,8 @@ _NAMED = 8
 def merge_labels(settings: PrepareMergeSettings) -> int:
     """Write the merged manifest; image paths become full names, so that it may lie anywhere."""
     kind = manifest_kind(settings.output)
+    if _full_name(settings.output) in {_full_name(settings.manifest), _full_name(settings.labels)}:
+        raise SettingsError(f"--output {settings.output} would replace what it is made from; give it a name of its own")
     base, labels = _load(settings.manifest), _load(settings.labels)
     merged = merge(base.annotations, labels.annotations)
     if merged.conflicts:
@@ -31,6 +34,11 @@ def merge_labels(settings: PrepareMergeSettings) -> int:
     get_log().info("prepare.manifest_merged", manifest=uri, rows=len(merged.annotations))
     _show(merged, uri)
     return 0
+
+
+def _full_name(uri: str) -> str:
+    store, name = split_uri(uri)
+    return store.uri(name)
 
 
 def _load(uri: str) -> Manifest:

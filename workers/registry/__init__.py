@@ -2,7 +2,7 @@
 
     <root>/<name>/versions/0007/{training.json, metrics.json, model.safetensors, model.json}
     <root>/<name>/versions/0007/engines/<target>-<key>/{engine.bin, engine.json}
-    <root>/<name>/versions/0007/building/<target>-<precision>      while somebody builds such an engine
+    <root>/<name>/versions/0007/building/<target>-<precision>.json    who builds such an engine, or did last
     <root>/<name>/aliases/production.json
 
 A publisher claims a number by writing ``training.json`` on condition that it is not there yet, and writes

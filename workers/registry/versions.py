@@ -10,12 +10,12 @@ from pathlib import Path
 
 from workers.engines.record import EngineRecord
 from workers.errors import ConditionFailed, ObjectMissing, SettingsError
+from workers.lease import Held, LeaseOptions, leased
 from workers.logs import get_log
 from workers.registry.aliases import Alias, promoted, rolled_back
 from workers.registry.bundles import fetch_bundle, read_bundle
 from workers.registry.engines import add_engine, fetch_engine, has_engine, list_engines
 from workers.registry.garbage import Candidate, Garbage, find_garbage
-from workers.registry.lease import held_lease
 from workers.registry.names import (
     ALIAS_KEY,
     ANY_KEY,
@@ -32,6 +32,9 @@ from workers.registry.pointers import move_alias, read_alias
 from workers.registry.timings import StoredTimings
 from workers.settings.shared import EnginePrecision, Target
 from workers.storage import ObjectInfo, open_store
+
+_BUILDER_LEASE_S = 60.0
+"""A builder that gave no sign of life for so long is dead: some compilers let no other thread run for a while."""
 
 
 class Registry:
@@ -132,7 +135,7 @@ class Registry:
         record = files.pop(RECORD_FILE)
         for file, data in files.items():
             store.put(file, data)
-        store.put(RECORD_FILE, record, if_absent=True)
+        store.put(RECORD_FILE, record)
         get_log().info("registry.version_published", model=name, version=version.number, uri=version.uri)
         return version
 
@@ -176,13 +179,14 @@ class Registry:
         """
         return add_engine(version, folder)
 
-    def building(self, version: Version, target: Target, precision: EnginePrecision) -> AbstractContextManager[None]:
+    def building(self, version: Version, target: Target, precision: EnginePrecision) -> AbstractContextManager[Held]:
         """Hold the right to build one kind of engine of a version; wait while another process builds it.
 
         Raises:
             StorageError: If the registry cannot be written.
         """
-        return held_lease(open_store(version.uri), f"building/{target}-{precision}")
+        options = LeaseOptions(lease_s=_BUILDER_LEASE_S)
+        return leased(open_store(version.uri), f"building/{target}-{precision}.json", options)
 
     def fetch_engine(self, version: Version, record: EngineRecord, cache: Path | None = None) -> Path:
         """An engine as a local folder, for ``open_engine``. Not to be changed: others use it too.
@@ -202,11 +206,16 @@ class Registry:
 
         Raises:
             SettingsError: If the version is not a published one of this registry.
-            ConditionFailed: If somebody else moved the alias at the same moment; it is where they put it.
+            ConditionFailed: If somebody else moved the alias at the same moment, and it is where they put it; or if the
+                version was deleted at the same moment.
         """
         if not self.holds(version):
             raise SettingsError(f"only a published version can have an alias, and {version} is not one of {self.uri}")
         move_alias(self._store, version.name, alias, lambda before: promoted(before, version.number))
+        # ``collect`` deletes the record and then looks at the aliases: one of the two always sees the other.
+        if not open_store(version.uri).exists(RECORD_FILE):
+            reason = f"it was deleted at the same moment; move {version.name}@{alias} to another version"
+            raise ConditionFailed("promote", version.uri, reason)
 
     def roll_back(self, name: str, alias: str) -> Version:
         """Point an alias back at the version that it held before, which is returned.
@@ -268,7 +277,10 @@ class Registry:
         return True
 
     def _claim(self, name: str, prefix: str, training: bytes) -> Version:
-        """Take the next number, for good: the conditional write of the first file decides between publishers."""
+        """Take the next number, for good: the conditional write of the first file decides between publishers.
+
+        One that arrived and was never answered is repeated by the client and then refused: that number stays unused.
+        """
         taken = [int(match["number"]) for match in self._version_files(prefix)]
         number = max(taken, default=0) + 1
         while True:

@@ -44,6 +44,8 @@ class Card:
     verdict: str | None = None
     truth: str | None = None
     """The right label, where it is known."""
+    right: tuple[tuple[str, bool], ...] = ()
+    """Of each model of the page its name there (nothing when it is alone), and whether it found the right label."""
     labels: tuple[tuple[str, float], ...] = ()
     """The likeliest ones with their probabilities."""
     facts: tuple[tuple[str, str], ...] = ()
@@ -76,6 +78,7 @@ def as_json(card: Card) -> dict[str, Any]:
         "focus": _rounded(card.focus),
         "verdict": card.verdict,
         "truth": card.truth,
+        "right": card.right,
         "groups": card.groups,
         "labels": [[name, _rounded(score)] for name, score in card.labels],
         "facts": card.facts,

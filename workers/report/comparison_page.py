@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from workers.documents import Document, inside, section
 from workers.report import figures as show
-from workers.report.markup import Markup, element, joined, table
+from workers.report.markup import Markup, element, joined, names, table
 from workers.report.model_files import ModelFiles
 from workers.report.model_page import FIGURES
 from workers.report.page import Gallery, Page, Section, facts
@@ -48,24 +48,29 @@ def _figures(first: ModelFiles, second: ModelFiles) -> Markup:
             if {show.number(before), show.number(after)} != {show.NOTHING}:
                 interval = None if split == "validation" else ranges.get(in_evaluation)
                 rows.append(_row(name, split, before, after, interval))
-    numbers = [(text, "number") for text in ("A", "B", "B − A", "95 % interval")]
-    heads = (("", ""), ("measured on", ""), *numbers)
-    head = element("tr", (element("th", name, scope="col", class_=kind or None) for name, kind in heads))
-    caption = element("caption", "one training each; the intervals are of the photographs, not of repeated trainings")
+    numbers = [(text, "number") for text in ("A", "B", "B − A", "95 % interval" if ranges else "")]
+    heads = (("", None), ("measured on", None), *numbers)
+    head = element("tr", (element("th", name, scope="col", class_=kind) for name, kind in heads))
+    caption = element(
+        "caption",
+        "one training each; ",
+        "the intervals are of the photographs, not of repeated trainings"
+        if ranges
+        else "whether a difference is more than luck, lga evaluate --against tells",
+    )
     return joined(_same_photographs(first, second), table(caption, element("thead", head), element("tbody", rows)))
 
 
 def _row(name: str, split: str, before: object, after: object, interval: object) -> Markup:
     both = isinstance(before, int | float) and isinstance(after, int | float)
-    gain = after - before if both else None  # type: ignore[operator]
-    colour = "" if not gain else " good" if gain > 0 else " bad"
+    gain = show.signed(after - before if both else None)  # type: ignore[operator]
     return element(
         "tr",
         element("th", name, scope="row"),
         element("td", split),
         element("td", show.number(before), class_="number"),
         element("td", show.number(after), class_="number"),
-        element("td", show.signed(gain), class_=f"number{colour}"),
+        element("td", gain, class_=f"number {show.direction(gain)}"),
         element("td", _range(interval), class_="number"),
     )
 
@@ -99,7 +104,7 @@ def _by_action(first: ModelFiles, second: ModelFiles) -> Markup:
             rows,
             ("action", "B − A", "95 % interval" if ranges else ""),
         ),
-        element("p", f"Known to one of them only: {', '.join(only)}.", class_="note") if only else None,
+        element("p", "Known to one of them only: ", names(only), ".", class_="note") if only else None,
     )
 
 

@@ -28,9 +28,16 @@ def percent(value: object, digits: int = 1) -> str:
 
 
 def signed(value: object, digits: int = 3) -> str:
-    """A difference, always with its sign."""
+    """A difference with its sign; one that is too small for so many digits has none."""
     shown = number(value, digits)
-    return f"+{shown}" if isinstance(value, int | float) and value > 0 else shown.replace("-", "−")
+    if not any(digit in shown for digit in "123456789"):
+        return shown.removeprefix("-")
+    return shown.replace("-", "−") if shown.startswith("-") else f"+{shown}"
+
+
+def direction(difference: str) -> str:
+    """Whether a difference, as ``signed`` writes it, is ``good``, ``bad`` or neither."""
+    return {"+": "good", "−": "bad"}.get(difference[:1], "")
 
 
 def small(value: object) -> str:

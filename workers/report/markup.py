@@ -45,6 +45,16 @@ def joined(*children: Any) -> Markup:  # noqa: ANN401 - see Child
     return Markup("".join(_pieces(children)))
 
 
+def listed(each: Iterable[Any]) -> Markup:
+    """Things in a row, with commas."""
+    return joined((", " if number else "", one) for number, one in enumerate(each))
+
+
+def names(each: Iterable[str]) -> Markup:
+    """Names in a row, with commas. What a name does to the direction of writing ends with it."""
+    return listed(element("bdi", name) for name in each)
+
+
 def table(*parts: Any, class_: str | None = None) -> Markup:  # noqa: ANN401 - see Child
     """A table in a frame of its own, which scrolls where the page is too narrow for it."""
     return element("div", element("table", *parts, class_=class_), class_="scroll")

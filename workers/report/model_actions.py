@@ -43,12 +43,7 @@ def actions(files: ModelFiles) -> Markup | None:
 
 
 def confusions(files: ModelFiles) -> Markup | None:
-    """The most frequent mistakes; None when none is known."""
-    pairs = (
-        items(files.evaluation, "confusions")
-        or items(files.metrics, "confusions")
-        or items(files.validation, "confusions")
-    )
+    """The most frequent mistakes of the evaluation; None without one."""
     rows = [
         element(
             "tr",
@@ -57,11 +52,12 @@ def confusions(files: ModelFiles) -> Markup | None:
             element("td", show.count(pair.get("images")), class_="number"),
             element("td", show.percent(pair.get("share")), class_="number"),
         )
-        for pair in pairs[:_PAIRS]
+        for pair in items(files.evaluation, "confusions")[:_PAIRS]
     ]
     if not rows:
         return None
-    head = element("tr", (element("th", name, scope="col") for name in ("is", "was called", "photographs", "share")))
+    heads = (("is", None), ("was called", None), ("photographs", "number"), ("share", "number"))
+    head = element("tr", (element("th", name, scope="col", class_=kind) for name, kind in heads))
     return table(
         element("caption", f"the most frequent mistakes on {files.evaluated_split}"),
         element("thead", head),

@@ -29,17 +29,17 @@ def calibration(files: ModelFiles) -> Markup | None:
     errors = figures(files.metrics, "calibration")
     if not fitted:
         return None
-    evaluated = files.evaluation.get("calibration_error")
+    before, after, evaluated = (
+        None if (shown := show.number(value)) == show.NOTHING else shown
+        for value in (errors.get("ece_before"), errors.get("ece_after"), files.evaluation.get("calibration_error"))
+    )
     return joined(
         facts(
             (
                 ("temperature", show.number(fitted.get("temperature"), 3)),
-                ("calibration error of the raw scores", show.number(errors.get("ece_before"))),
-                (
-                    "after calibration",
-                    f"{show.number(errors.get('ece_after'))} (on the photographs that it was fitted on)",
-                ),
-                (f"on {files.evaluated_split}", None if evaluated is None else show.number(evaluated)),
+                ("calibration error of the raw scores", before),
+                ("after calibration", after and f"{after} (on the photographs that it was fitted on)"),
+                (f"on {files.evaluated_split}", evaluated),
             )
         ),
         element("div", _diagram(files), _risk(files), class_="plots"),

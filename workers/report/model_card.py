@@ -5,11 +5,11 @@ Every figure comes from the version's own files; what they do not say, the card 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from workers.documents import figures, inside, section
 from workers.report import figures as show
-from workers.report.markup import Markup, element, joined
+from workers.report.markup import Markup, element, joined, listed, names
 from workers.report.model_files import ModelFiles
 from workers.report.page import facts
 
@@ -29,7 +29,7 @@ def model_card(files: ModelFiles) -> Markup:
             "looked. Made for tagging large archives: on photographs like those of the validation, labels with the "
             "verdict “accept” may be used unseen at the precision below; the others are for a person to look at.",
         ),
-        element("p", "The actions: ", element("bdi", ", ".join(files.classes) or show.NOTHING), class_="note"),
+        element("p", "The actions: ", names(files.classes or [show.NOTHING]), class_="note"),
         element("h3", "What it learnt from"),
         facts(_data(files)),
         element("h3", "What its thresholds promise"),
@@ -43,7 +43,7 @@ def model_card(files: ModelFiles) -> Markup:
             "looks. It has not been tested for whether it treats groups of people alike.",
         ),
         element("h3", "Where it is weak"),
-        element("ul", [element("li", text) for text in _limits(files)]),
+        element("ul", [element("li", each) for each in _limits(files)]),
     )
 
 
@@ -81,9 +81,16 @@ def _promises(files: ModelFiles) -> Iterator[tuple[str, object]]:
         "no_person",
         "never: the model has no location heatmap"
         if peak is None
-        else f"when no cell of the heatmap reaches {show.number(peak, 2)}",
+        else f"when no cell of the heatmap reaches {peak:.2g}",
     )
     yield "hold for", "photographs like those of the validation split; elsewhere, measure first (lga tags evaluate)"
+    kept = figures(files.evaluation, "reliability")
+    if "accepted_precision" in kept and "label_set_coverage" in kept:
+        right, held = (show.percent(kept[name]) for name in ("accepted_precision", "label_set_coverage"))
+        yield (
+            f"on {files.evaluated_split}",
+            f"{right} of the accepted were right; {held} of the label sets held the label",
+        )
 
 
 def _blind_spots(files: ModelFiles) -> Iterator[str]:
@@ -102,23 +109,32 @@ def _blind_spots(files: ModelFiles) -> Iterator[str]:
     yield "Photographs unlike those it learnt from: other cameras, drawings, views from above."
 
 
-def _limits(files: ModelFiles) -> Iterator[str]:
+def _limits(files: ModelFiles) -> Iterator[Markup]:
     split, precision = files.average_precision()
     if not precision:
-        yield "The files hold no figures by action."
+        yield joined("The files hold no figures by action.")
         return
     weak = sorted((value, name) for name, value in precision.items() if value < WEAK)
     if weak:
-        named = ", ".join(f"{name} ({show.number(value, 2)})" for value, name in weak)
-        yield f"Average precision below {WEAK} on {split}: {named}."
+        yield joined(
+            f"Average precision below {WEAK} on {split}: ", _named((name, value, 2) for value, name in weak), "."
+        )
     else:
         worst = min(precision, key=lambda name: precision[name])
-        weakest = f"{worst} ({show.number(precision[worst], 2)})"
-        yield f"No action is below {WEAK} average precision on {split}; the weakest is {weakest}."
+        yield joined(
+            f"No action is below {WEAK} average precision on {split}; the weakest is ",
+            _named([(worst, precision[worst], 2)]),
+            ".",
+        )
     unmeasured = [name for name in files.classes if name not in precision]
     if unmeasured:
-        yield f"Not measured, for want of photographs in {split}: {', '.join(unmeasured)}."
+        yield joined(f"Not measured, for want of photographs in {split}: ", names(unmeasured), ".")
     few = {name: amount for name, amount in figures(files.evaluation, "class_images").items() if 0 < amount < FEW}
     if few:
-        named = ", ".join(f"{name} ({show.count(amount)})" for name, amount in few.items())
-        yield f"Measured on fewer than {FEW} photographs, so hardly known: {named}."
+        named = _named((name, amount, 0) for name, amount in few.items())
+        yield joined(f"Measured on fewer than {FEW} photographs, so hardly known: ", named, ".")
+
+
+def _named(rows: Iterable[tuple[str, float, int]]) -> Markup:
+    """Actions, each with a figure of so many digits."""
+    return listed(joined(element("bdi", name), f" ({show.number(value, digits)})") for name, value, digits in rows)

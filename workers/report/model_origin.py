@@ -62,7 +62,7 @@ def lineage(files: ModelFiles) -> Markup:
         (
             ("training run", training.get("run")),
             ("time", show.seconds(training["wall_s"]) if "wall_s" in training else None),
-            ("speed", f"{show.number(_last(files).get('images_per_s'), 1)} images/s in the last epoch"),
+            ("speed", _speed(files)),
             ("manifest", inside(training, "manifest", "uri")),
             ("its sha256", inside(training, "manifest", "digest")),
             ("first weights", inside(training, "pretrained", "source")),
@@ -80,9 +80,10 @@ def lineage(files: ModelFiles) -> Markup:
     )
 
 
-def _last(files: ModelFiles) -> Document:
-    """Figures of the last epoch."""
-    return (items(files.metrics, "history") or [{}])[-1]
+def _speed(files: ModelFiles) -> str | None:
+    last = (items(files.metrics, "history") or [{}])[-1]
+    speed = show.number(last.get("images_per_s"), 1)
+    return None if speed == show.NOTHING else f"{speed} images/s in the last epoch"
 
 
 def _parent(training: Document) -> object:

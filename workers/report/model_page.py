@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workers.documents import inside, section
+from workers.documents import Document, inside, section
 from workers.report import figures as show
 from workers.report.markup import Markup, element, joined
 from workers.report.model_actions import actions, confusions
@@ -51,22 +51,7 @@ def _summary(files: ModelFiles) -> Markup:
     config = section(files.record, "config")
     size = inside(config, "image", "size_px")
     boxes = [
-        (
-            name,
-            show.number(files.validation.get(key)),
-            f"validation, {show.count(files.validation.get('images'))} photographs",
-        )
-        for key, _, name in FIGURES
-        if show.number(files.validation.get(key)) != show.NOTHING
-    ]
-    boxes += [
-        (
-            name,
-            show.number(files.evaluation.get(key)),
-            f"{files.evaluated_split}, {show.count(files.evaluation.get('images'))} photographs",
-        )
-        for _, key, name in FIGURES
-        if show.number(files.evaluation.get(key)) != show.NOTHING
+        box for in_metrics, in_evaluation, name in FIGURES if (box := _box(files, in_metrics, in_evaluation, name))
     ]
     return joined(
         facts(
@@ -80,3 +65,19 @@ def _summary(files: ModelFiles) -> Markup:
         ),
         tiles(boxes) if boxes else element("p", "The files hold no figures.", class_="note"),
     )
+
+
+def _box(files: ModelFiles, in_metrics: str, in_evaluation: str, name: str) -> tuple[str, str, str] | None:
+    """A figure of the evaluation, where there is one, with that of the validation beside it."""
+    validation = show.number(files.validation.get(in_metrics))
+    evaluation = show.number(files.evaluation.get(in_evaluation))
+    if evaluation != show.NOTHING:
+        beside = "" if validation == show.NOTHING else f"; validation {validation}"
+        return name, evaluation, _on(files.evaluated_split, files.evaluation) + beside
+    return None if validation == show.NOTHING else (name, validation, _on("validation", files.validation))
+
+
+def _on(split: str, figures: Document) -> str:
+    """What a figure was measured on."""
+    images = show.count(figures.get("images"))
+    return split if images == show.NOTHING else f"{split}, {images} photographs"

@@ -52,7 +52,8 @@ def model_report(settings: ReportSettings, reference: str) -> Page:
     seen = _look(settings, registry, [files])
     cards = _chosen(seen, _model_choices(), _model_card, _shown(settings))
     note = "A random sample, the surest mistakes, and those with the least focus in the true box."
-    return _fitted(settings, lambda gallery: model_page(files, gallery, sources), cards, len(seen), note)
+    title = "What it looks at"
+    return _fitted(settings, lambda gallery: model_page(files, gallery, sources), cards, len(seen), (title, note))
 
 
 def comparison_report(settings: ReportSettings, first: str, second: str) -> Page:
@@ -64,12 +65,15 @@ def comparison_report(settings: ReportSettings, first: str, second: str) -> Page
     sources = _sources(settings, models)
     seen = _look(settings, registry, models)
     cards = _chosen(seen, _comparison_choices(), _comparison_card, _shown(settings))
-    note = "The paper's Fig. 5. A random sample, those that one model alone gets right, and where focus changed most."
+    note = (
+        "The paper's Fig. 5. A random sample, those that one model alone gets right, and where focus changed most. "
+        "Order and label go by what B says."
+    )
 
     def layout(gallery: Gallery | None) -> Page:
         return comparison_page(models[0], models[1], gallery, sources)
 
-    return _fitted(settings, layout, cards, len(seen), note)
+    return _fitted(settings, layout, cards, len(seen), ("What they look at", note))
 
 
 def _sources(settings: ReportSettings, models: Sequence[ModelFiles]) -> list[tuple[str, str]]:
@@ -97,14 +101,16 @@ def _look(settings: ReportSettings, registry: Registry, models: Sequence[ModelFi
     return seen
 
 
-def _fitted(settings: ReportSettings, layout: Layout, cards: Sequence[Card], looked_at: int, note: str) -> Page:
+def _fitted(
+    settings: ReportSettings, layout: Layout, cards: Sequence[Card], looked_at: int, words: tuple[str, str]
+) -> Page:
     def page(kept: Sequence[Card], left_out: int) -> Page:
-        return layout(_gallery(kept, left_out, looked_at, note) if cards else None)
+        return layout(_gallery(kept, left_out, looked_at, *words) if cards else None)
 
     return fitted(page, cards, len(cards), round(settings.max_mb * 1e6))
 
 
-def _gallery(cards: Sequence[Card], left_out: int, looked_at: int, note: str) -> Gallery:
+def _gallery(cards: Sequence[Card], left_out: int, looked_at: int, title: str, note: str) -> Gallery:
     notes = [
         note,
         f"Chosen among {show.count(looked_at)} photographs, taken by a digest of their names.",
@@ -113,7 +119,7 @@ def _gallery(cards: Sequence[Card], left_out: int, looked_at: int, note: str) ->
     ]
     if left_out:
         notes.append(f"{show.count(left_out)} more were left out to keep this file small (--max-mb).")
-    return Gallery(title="What it looks at", note=element("p", " ".join(notes)), mode="panels", cards=tuple(cards))
+    return Gallery(title=title, note=element("p", " ".join(notes)), mode="panels", cards=tuple(cards))
 
 
 def _chosen(
@@ -174,6 +180,7 @@ def _model_card(one: Seen, reasons: tuple[str, ...]) -> Card:
         reasons,
         (("says", _says(look)), ("focus in the box", show.number(look.focus_in_boxes, 2))),
         look.maps(),
+        ("",),
     )
 
 
@@ -184,7 +191,7 @@ def _comparison_card(one: Seen, reasons: tuple[str, ...]) -> Card:
         ("B says", _says(after)),
         ("focus in the box", f"A {show.number(before.focus_in_boxes, 2)}, B {show.number(after.focus_in_boxes, 2)}"),
     )
-    return _card(one, after, reasons, facts, (*before.maps("A: "), *after.maps("B: ")))
+    return _card(one, after, reasons, facts, (*before.maps("A: "), *after.maps("B: ")), ("A", "B"))
 
 
 def _says(look: Look) -> str:
@@ -192,7 +199,12 @@ def _says(look: Look) -> str:
 
 
 def _card(
-    one: Seen, look: Look, reasons: tuple[str, ...], facts: tuple[tuple[str, str], ...], maps: tuple[Map, ...]
+    one: Seen,
+    look: Look,
+    reasons: tuple[str, ...],
+    facts: tuple[tuple[str, str], ...],
+    maps: tuple[Map, ...],
+    names: tuple[str, ...],
 ) -> Card:
     return Card(
         key=one.annotation.image.rpartition("/")[2],
@@ -200,6 +212,7 @@ def _card(
         confidence=look.confidence,
         focus=look.focus_in_boxes,
         truth=one.annotation.action,
+        right=tuple((name, _right(one, number)) for number, name in enumerate(names)),
         groups=reasons,
         labels=look.labels,
         facts=facts,

@@ -135,13 +135,13 @@
   function row(card) {
     const strip = make("div", { className: "strip-of-maps" });
     const add = (name, node) => strip.append(make("figure", {}, node, make("figcaption", {}, name)));
-    add(card.boxes.length ? "photograph, person boxes" : "photograph", picture(card, [], true));
+    add(card.boxes.length ? "photograph, boxes" : "photograph", picture(card, [], true));
     for (const map of card.maps) add(map.name, picture(card, [map.name]));
     const words = make("div", { className: "words" });
-    const right = card.truth === card.label;
-    words.append(make("p", { className: "label" }, make("bdi", {}, card.truth), make("span", { className: `chip ${right ? "accept" : "wrong"}` }, right ? "right" : "wrong")));
+    const chip = ([name, right]) => make("span", { className: `chip ${right ? "accept" : "wrong"}` }, `${name} ${right ? "right" : "wrong"}`.trim());
+    words.append(make("p", { className: "label" }, make("bdi", {}, card.truth), ...card.right.map(chip)));
     words.append(facts(card.facts), key(card));
-    return make("li", { className: "row" }, words, strip);
+    return make("li", { tabIndex: -1 }, words, strip);
   }
 
   function facts(pairs) {
@@ -164,7 +164,7 @@
     const scores = make("table", { className: "bars" });
     scores.append(make("caption", {}, "likeliest labels"));
     for (const [name, score] of card.labels) {
-      const meter = make("meter", { min: 0, max: 1, value: score ?? 0 });
+      const meter = make("meter", { min: 0, max: 1, value: score ?? 0, ariaHidden: "true" });
       scores.append(make("tr", {}, make("th", { scope: "row" }, make("bdi", {}, name)), make("td", {}, meter), make("td", { className: "number" }, figure(score, 3))));
     }
     const all = [["confidence", figure(card.confidence, 3)], ["focus", figure(card.focus, 3)]];
@@ -239,7 +239,8 @@
     const first = limit;
     limit += PAGE;
     draw();
-    gallery.children[first]?.querySelector("button")?.focus();
+    const next = gallery.children[first];
+    (next.querySelector("button") ?? next).focus();
   });
   // A click on a class in a table shows its photographs.
   for (const link of document.querySelectorAll("a[data-label]")) {

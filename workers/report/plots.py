@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from workers.report.figures import count, number, signed
+from workers.report.figures import count, direction, number, signed
 from workers.report.markup import Markup, element, joined, table
 
 _WIDTH, _HEIGHT = 360.0, 220.0
@@ -129,7 +129,7 @@ def gains(title: str, rows: Sequence[tuple[str, float, str]], heads: tuple[str, 
             "tr",
             element("th", element("bdi", name), scope="row"),
             element("td", _gain_bar(gain / widest), class_="wide"),
-            element("td", signed(gain), class_="number good" if gain > 0 else "number bad" if gain < 0 else "number"),
+            element("td", signed(gain), class_=f"number {direction(signed(gain))}"),
             element("td", note, class_="number") if heads[2] else None,
         )
         for name, gain, note in rows

@@ -8,6 +8,7 @@ from workers.report.markup import Markup, element, joined, table
 from workers.report.plots import Axis, lines, upper
 
 _OUTPUTS = ("confidence", "focus", "classes")
+_COUNTS = ("images", "failed")
 _FOLDERS = 30
 
 
@@ -36,7 +37,10 @@ def _table(quality: Document) -> Markup:
     folders = sorted(
         section(quality, "prefixes").items(), key=lambda item: -max(figures(item[1], "drift").values(), default=0.0)
     )
-    rows = [("all of it", quality), *((name or "(in no folder)", each) for name, each in folders[:_FOLDERS])]
+    total = {key: sum(figures(each).get(key, 0) for _, each in folders) for key in _COUNTS} if folders else {}
+    rows = [("all of it", quality | total)]
+    if len(folders) > 1:
+        rows += [(name or "(in no folder)", each) for name, each in folders[:_FOLDERS]]
     head = element(
         "tr",
         element("th", "folder", scope="col"),
@@ -46,7 +50,7 @@ def _table(quality: Document) -> Markup:
         element(
             "tr",
             element("th", element("bdi", name), scope="row"),
-            (element("td", show.count(inside(each, key)), class_="number") for key in ("images", "failed")),
+            (element("td", show.count(inside(each, key)), class_="number") for key in _COUNTS),
             (element("td", show.number(inside(each, "drift", key)), class_="number") for key in _OUTPUTS),
         )
         for name, each in rows

@@ -86,7 +86,7 @@ def _summary(record: Document, tags: RunFacts) -> Markup:
                 (
                     "accepted",
                     show.percent(accepted / tags.ok if tags.ok else None),
-                    "by the threshold fitted on validation",
+                    "of the tagged, by the threshold fitted on validation",
                 ),
                 ("images/s", show.number(last.get("images_per_s"), 1), _limit(last)),
             )

@@ -23,7 +23,11 @@ def speed(record: Document) -> Markup:
     attempts = items(record, "attempts")
     if not attempts:
         return element("p", "run.json holds no timing yet.", class_="note")
-    heads = ("attempt", "outcome", "images", "time", "until the first rows", "images/s", "limited by", "ran on")
+    heads = (
+        *(("attempt", None), ("outcome", None)),
+        *((name, "number") for name in ("images", "time", "until the first rows", "images/s")),
+        *(("limited by", None), ("ran on", None)),
+    )
     body = [
         element(
             "tr",
@@ -38,7 +42,7 @@ def speed(record: Document) -> Markup:
         )
         for attempt in attempts
     ]
-    head = element("tr", (element("th", name, scope="col") for name in heads))
+    head = element("tr", (element("th", name, scope="col", class_=kind) for name, kind in heads))
     return joined(
         table(element("caption", "attempts"), element("thead", head), element("tbody", body)),
         _stages(attempts),
@@ -74,12 +78,12 @@ def _speed_of_light(attempt: Document) -> Markup:
     rates = {name: value for name, value in figures(speed).items() if name in _OWN_RATES}
     if not rates:
         return element("p", "This run recorded no speed of light.", class_="note")
-    fastest = max(rates.values()) or 1
+    slowest = min(rates.values())
     rows = [
         element(
             "tr",
             element("th", name, scope="row"),
-            element("td", bar(value / fastest), class_="wide"),
+            element("td", bar(slowest / value if value else 1), class_="wide"),
             element("td", f"{show.number(value, 1)} images/s", class_="number"),
         )
         for name, value in rates.items()
@@ -96,5 +100,9 @@ def _speed_of_light(attempt: Document) -> Markup:
             "allows with all stages at work. ",
             limit,
         ),
-        table(element("caption", "each stage alone"), element("tbody", rows), class_="bars"),
+        table(
+            element("caption", "each stage alone; the fuller its bar, the nearer it is to being the limit"),
+            element("tbody", rows),
+            class_="bars",
+        ),
     )

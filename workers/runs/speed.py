@@ -15,7 +15,7 @@ Stage = Literal["fetch", "decode", "engine", "write"]
 
 ADVICE: dict[Stage, str] = {
     "fetch": "more requests at once (--fetch-concurrency), or run nearer to the bucket",
-    "decode": "more CPU cores; decoding uses all of them",
+    "decode": "more CPU cores, decoding uses all of them; on a GPU host --decode-on gpu",
     "engine": "a faster engine (lga compile --target openvino --precision int8, or a GPU and --target tensorrt)",
     "write": "fewer columns (--no-scores), or larger shards (--shard-rows)",
 }
@@ -63,7 +63,7 @@ class SpeedOfLight(_Speed):
     light: float
     """What the hardware allows with all stages at work."""
     achieved: float
-    """Of the run, from its first rows to its end."""
+    """Of the run, from its first request for a photograph to its last rows."""
     efficiency: float
     """``achieved / light``."""
     bottleneck: Stage

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from ray.exceptions import RayError
 
 from workers.errors import ClusterError, Stopped, StorageError, Throttled, WorkerError
@@ -115,14 +118,14 @@ class _Tally:
     shards: int = 0
     begun: float = field(default_factory=time.perf_counter)
     first_rows: float | None = None
-    first_images: int = 0
-    """Rows that came first: they were made before the clock of the rate began."""
-    last_rows: float = 0.0
+    first_request_at: float = math.inf
+    last_rows_at: float = 0.0
+    """Both in seconds since 1970."""
 
-    def see_rows(self, count: int) -> None:
-        self.last_rows = time.perf_counter()
-        if self.first_rows is None:
-            self.first_rows, self.first_images = self.last_rows, count
+    def see_rows(self, rows: pa.Table) -> None:
+        self.first_rows = self.first_rows or time.perf_counter()
+        self.first_request_at = min(self.first_request_at, pc.min(rows["begun_at"]).as_py())
+        self.last_rows_at = time.time()
 
     def add(self, committed: Committed) -> None:
         if committed.size_bytes is None:
@@ -181,7 +184,7 @@ def _one_pass(parts: Parts, missing: list[int], tally: _Tally) -> Iterator[Commi
     try:
         with contextlib.closing(parts.pipeline.stream(missing)) as stream:
             for rows in stream:
-                tally.see_rows(rows.num_rows)
+                tally.see_rows(rows)
                 yield from parts.committer.add(rows)
     except (RayError, Throttled):
         yield from parts.committer.finish()
@@ -224,9 +227,13 @@ def _ended(attempt: Attempt, outcome: str, tally: _Tally, hardware: Hardware) ->
 
 
 def _speed(attempt: Attempt, tally: _Tally, hardware: Hardware) -> SpeedOfLight | None:
-    """The report; None when nothing was measured, or nothing came after the first rows."""
-    images = tally.work.images - tally.first_images
-    if attempt.rates is None or tally.first_rows is None or images <= 0:
+    """The report; None when nothing was measured.
+
+    The clock runs from the first request for a photograph. From the first rows on it would flatter: by then the
+    fetchers are ahead of the engines by what the object store holds, and those photographs would count as decoded in no
+    time. So a short run pays for opening its engines, and looks no better than it was.
+    """
+    if attempt.rates is None or not tally.work.images:
         return None
-    achieved = images / max(1e-9, tally.last_rows - tally.first_rows)
+    achieved = tally.work.images / max(1e-9, tally.last_rows_at - tally.first_request_at)
     return speed_of_light(attempt.rates, hardware, tally.work.commit_cpu_s / tally.work.images, achieved)

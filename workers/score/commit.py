@@ -94,7 +94,7 @@ class Committer:
         table = rows.select(self._schema.names).cast(self._schema).replace_schema_metadata(self._schema.metadata)
         name = ShardName(run_id=self._plan.run_id, index=shard)
         size_bytes = write_shard(self._output, name, table)
-        total = {name: pc.sum(rows[name]).as_py() or 0 for name in STAGE_COLUMNS[2:]}
+        total = {name: pc.sum(rows[name]).as_py() or 0 for name in STAGE_COLUMNS[3:]}
         return Committed(
             shard=shard,
             rows=table.num_rows,

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ import numpy as np
 from lga_model.images import DecodedImage, ImageError, ImageLimits, decode_image
 from workers.errors import ClusterError
 from workers.score.objects import Failure
+from workers.settings.shared import DecodeOn
 
 _SLOTS = 2
 _MESSAGE_BYTES = 65_536
@@ -58,9 +59,9 @@ class Decoded:
 class Decoder:
     """A child that decodes; started when it is first needed, and again after it was ended."""
 
-    def __init__(self, size_px: int, limits: ImageLimits) -> None:
+    def __init__(self, size_px: int, limits: ImageLimits, decode_on: DecodeOn = "cpu") -> None:
         """Reserve the shared memory; pages that are never written cost nothing."""
-        self._size_px, self._limits = size_px, limits
+        self._size_px, self._limits, self._decode_on = size_px, limits, decode_on
         self._memory = _Memory(os.memfd_create("lga-decoder"), size_px, limits.max_bytes)
         self._child: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -144,7 +145,7 @@ class Decoder:
             # Keeps the bounds of messages, and is at its end when the other side dies.
             self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             passed = (theirs.fileno(), self._memory.descriptor)
-            arguments = [*passed, self._size_px, self._limits.max_bytes, self._limits.max_pixels]
+            arguments = [*passed, self._size_px, self._limits.max_bytes, self._limits.max_pixels, self._decode_on]
             command = [sys.executable, "-m", "workers.score.decoder", *(str(argument) for argument in arguments)]
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
             with theirs:
@@ -155,7 +156,8 @@ class Decoder:
                 if self._socket.recv(_MESSAGE_BYTES) == _READY:
                     return self._socket
             self.close()
-            raise ClusterError(f"the decoder did not start within {_START_S:.0f} s; is this machine out of memory?")
+            doubt = "has this machine a GPU that PyTorch can use" if self._decode_on == "gpu" else "is it out of memory"
+            raise ClusterError(f"the decoder of this machine did not start; {doubt}?")
         return self._socket
 
     def _end(self) -> str:
@@ -198,7 +200,7 @@ class _Memory:
         return np.ndarray(shape, np.uint8, self._map, offset=slot * self._stride + self._max_bytes)
 
 
-def serve(parent: socket.socket, memory: _Memory, size_px: int, limits: ImageLimits) -> None:
+def serve(parent: socket.socket, memory: _Memory, decode: Callable[[bytes], DecodedImage]) -> None:
     """Decode what is asked for until nobody asks any more. The child's main loop."""
     parent.send(_READY)
     while message := parent.recv(_MESSAGE_BYTES):
@@ -206,7 +208,7 @@ def serve(parent: socket.socket, memory: _Memory, size_px: int, limits: ImageLim
         begun = time.process_time()
         told: list[Any]
         try:
-            image = decode_image(memory.bytes(slot, length), size_px, limits)
+            image = decode(memory.bytes(slot, length))
             memory.pixels(slot)[:] = image.pixels_HWC
             told = [image.width_px, image.height_px]
         except ImageError as error:
@@ -215,18 +217,27 @@ def serve(parent: socket.socket, memory: _Memory, size_px: int, limits: ImageLim
 
 
 def main(arguments: list[str]) -> None:
-    """Run the child: descriptors of socket and memory, side of the square, limits."""
-    ours, shared, size_px, max_bytes, max_pixels = (int(argument) for argument in arguments)
+    """Run the child: descriptors of socket and memory, side of the square, limits, where to decode."""
+    ours, shared, size_px, max_bytes, max_pixels = (int(argument) for argument in arguments[:-1])
+    on_gpu = arguments[-1] == "gpu"
     # A child that hangs must not outlive a parent that was killed.
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent: it ends us.
     cv2.setNumThreads(1)  # There is a decoder for each core.
     limits = ImageLimits(max_bytes=max_bytes, max_pixels=max_pixels)
-    # A bomb that gets by all other checks runs out of memory here, and becomes a row.
-    most = _PROGRAM_BYTES + 2 * max_bytes + _BYTES_PER_PIXEL * max_pixels
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    if not on_gpu:  # CUDA takes more addresses than any machine has memory.
+        # A bomb that gets by all other checks runs out of memory here, and becomes a row.
+        most = _PROGRAM_BYTES + 2 * max_bytes + _BYTES_PER_PIXEL * max_pixels
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    decode = _on_gpu(size_px, limits) if on_gpu else lambda data: decode_image(data, size_px, limits)
     with socket.socket(fileno=ours) as parent, contextlib.suppress(OSError):  # The parent may end at any time.
-        serve(parent, _Memory(shared, size_px, limits.max_bytes), size_px, limits)
+        serve(parent, _Memory(shared, size_px, limits.max_bytes), decode)
+
+
+def _on_gpu(size_px: int, limits: ImageLimits) -> Callable[[bytes], DecodedImage]:
+    from lga_model.gpu_images import GpuDecoder  # noqa: PLC0415 - PyTorch takes seconds to load
+
+    return GpuDecoder(size_px, limits).decode
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from lga_model.images import ImageLimits
 from workers.downloads import Downloads, TooLarge
 from workers.errors import AccessDenied, ObjectMissing, StorageError, Throttled
 from workers.score.objects import Failure, Fetched, Listed
+from workers.settings.shared import DecodeOn
 from workers.storage import FolderStore, Store
 
 # At most, before the second try; doubled each time. Drawn by lot, so that clients do not come back together.
@@ -40,6 +41,7 @@ class FetchOptions:
     """Most requests in flight; fewer where the store complains."""
     timeout_s: float
     """For one object: all tries and its decoding together."""
+    decode_on: DecodeOn = "cpu"
 
     @property
     def block_rows(self) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.lease import Held
 from workers.score.commit import Committed
 from workers.score.failures import FailureWatch
-from workers.score.lease import Held
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,9 @@ from workers.runs.plan import Plan, read_part
 from workers.score.decoder import Decoded, Decoder
 from workers.score.fetch import FetchOptions, fetch_all, reader, window_of
 from workers.score.objects import Failure, Fetched, Listed
+from workers.settings.shared import DecodeOn
 from workers.storage import Store
-from workers.storage_requests import Unreported
+from workers.storage.requests import Unreported
 from workers.tags import DETAIL_LENGTH, object_schema
 
 _OUTAGE_OBJECTS = 16
@@ -32,13 +33,15 @@ _UNREPORTED = Unreported("get")
 def pixel_schema(size_px: int) -> pa.Schema:
     """Rows between fetching and predicting: the object, where its row belongs, what it cost, and its pixels.
 
-    ``pixels`` is RGB, uint8, ``size_px * size_px * 3`` bytes, row-major; all zeros for an object that failed.
+    ``begun_at`` is when the first object of the row's table was asked for, in seconds since 1970. ``pixels`` is RGB,
+    uint8, ``size_px * size_px * 3`` bytes, row-major; all zeros for an object that failed.
     """
     return pa.schema(
         [
             *object_schema(),
             ("shard", pa.int64()),
             ("position", pa.int64()),
+            ("begun_at", pa.float64()),
             ("read_bytes", pa.int64()),
             ("fetch_s", pa.float32()),
             ("fetch_cpu_s", pa.float32()),
@@ -86,9 +89,9 @@ def load_objects(
 
 
 @functools.cache
-def _decoder(size_px: int, limits: ImageLimits) -> Decoder:
+def _decoder(size_px: int, limits: ImageLimits, decode_on: DecodeOn) -> Decoder:
     """The decoder of this process. It ends with it."""
-    return Decoder(size_px, limits)
+    return Decoder(size_px, limits, decode_on)
 
 
 def _decoded(
@@ -114,7 +117,7 @@ def _decoded(
                 raise Throttled("read", source.uri(), reason)
             failed.append((index, outcome, fetch_s))
 
-    for decoded in _decoder(options.size_px, options.limits).decode_all(images()):
+    for decoded in _decoder(options.size_px, options.limits, options.decode_on).decode_all(images()):
         index, bytes_, fetch_s = fetched.popleft()
         yield index, bytes_, fetch_s, decoded
     for index, failure, fetch_s in failed:
@@ -128,7 +131,7 @@ class _Block:
         self._shard, self._size_px, self._most = shard, options.size_px, options.block_rows
         self._pixels_BHWC = np.zeros((self._most, self._size_px, self._size_px, 3), dtype=np.uint8)
         self._columns: dict[str, list[object]] = {name: [] for name in pixel_schema(1).names if name != "pixels"}
-        self._cpu_before_s = time.process_time()
+        self._begun_at, self._cpu_before_s = time.time(), time.process_time()
         self.rows = 0
 
     @property
@@ -171,6 +174,7 @@ class _Block:
         pixels = pa.array(self._pixels_BHWC[: self.rows].reshape(-1))
         asked = _UNREPORTED.take()
         columns = self._columns | {
+            "begun_at": [self._begun_at] * self.rows,
             "fetch_cpu_s": [cpu_s] * self.rows,
             "requests": _first_of(self.rows, asked["answered"]),
             "throttled_requests": _first_of(self.rows, asked["throttled"]),

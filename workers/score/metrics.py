@@ -15,7 +15,7 @@ from workers.metrics import JobMetrics
 from workers.runs.plan import Plan
 from workers.runs.record import RunRecord
 from workers.score.commit import Committed
-from workers.storage_requests import REQUESTS, count_request
+from workers.storage.requests import REQUESTS, count_request
 from workers.tags import REASONS
 
 _SHARES = tuple(step / 10 for step in range(1, 11))

@@ -20,18 +20,20 @@ import ray
 import ray.data
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from workers.errors import WorkerError
+from workers.errors import SettingsError, WorkerError
 from workers.runs.plan import Plan
 from workers.runs.speed import Hardware, Rates
 from workers.score.fetch import CHUNK_ROWS, FetchOptions
 from workers.score.load import load_chunk
 from workers.score.predict import OpenEngine, Predict
+from workers.settings.shared import DecodeOn
 from workers.storage import Store
 from workers.tags import Lineage, TagForm
 
 _CHUNKS_PER_PASS = 16_384  # Each is one object in Ray: bounds the driver's memory. Four million images.
 _CALLS_OF_A_PROCESS = 200
 _CALLS_AT_ONCE = 2  # One batch in the engine, one being unpacked or made into rows.
+_DECODING_SHARE = 0.1  # Of a GPU; only says who runs where, the units that decode are not those that compute.
 _BLOCK_BYTES = 32 * 1024 * 1024
 
 
@@ -47,6 +49,7 @@ class Resources:
     engine_cpus: float
     engine_gpus: float
     fetch_cpus: float
+    fetch_gpus: float
     fetchers: int
     """Fetch tasks that may run at once."""
     cores: float
@@ -55,7 +58,14 @@ class Resources:
     """CPU threads of one engine; None on a GPU."""
 
 
-def plan_resources(cpus: float, gpus: int, nodes: int, engines: int | None, rates: Rates | None = None) -> Resources:
+def plan_resources(
+    cpus: float,
+    gpus: int,
+    nodes: int,
+    engines: int | None,
+    rates: Rates | None = None,
+    decode_on: DecodeOn = "cpu",
+) -> Resources:
     """Share a cluster between engines and what feeds them.
 
     On CPUs the operating system shares the cores: a stage that waits takes none. So there are as many fetch tasks as
@@ -67,7 +77,13 @@ def plan_resources(cpus: float, gpus: int, nodes: int, engines: int | None, rate
         nodes: Machines of the cluster.
         engines: Number of engine actors; None takes one for each GPU, or one.
         rates: What an image costs; None makes a fetch task for every CPU.
+        decode_on: Whether fetch tasks, which also decode, need a part of a GPU.
+
+    Raises:
+        SettingsError: If they need one and there is none.
     """
+    if decode_on == "gpu" and not gpus:
+        raise SettingsError("--decode-on gpu: there is no GPU in this cluster")
     count = engines or max(1, gpus)
     on_one_node = math.ceil(count / max(1, nodes))
     # On a GPU an engine's share is the card; with more engines than cards they share one.
@@ -77,22 +93,24 @@ def plan_resources(cpus: float, gpus: int, nodes: int, engines: int | None, rate
         loading = rates.fetch_cpu_s + rates.decode_cpu_s
         wanted = cpus * loading / (loading + rates.engine_cpu_s) + 1
     fetchers = max(1, min(int(cpus), math.ceil(wanted)))
+    decoding = _DECODING_SHARE if decode_on == "gpu" else 0
     return Resources(
         engines=count,
         engine_cpus=engine_cpus,
-        engine_gpus=1 / math.ceil(count / gpus) if gpus else 0,
+        engine_gpus=(1 - decoding) / math.ceil(count / gpus) if gpus else 0,
         fetch_cpus=min(1.0, cpus / 2, (cpus - count * engine_cpus) / fetchers),
+        fetch_gpus=decoding / math.ceil(fetchers / gpus) if decoding else 0,
         fetchers=fetchers,
         cores=cpus,
         threads=None if gpus else max(1, int(cpus / max(1, nodes)) // on_one_node),
     )
 
 
-def cluster_resources(engines: int | None, rates: Rates | None = None) -> Resources:
+def cluster_resources(engines: int | None, rates: Rates | None = None, decode_on: DecodeOn = "cpu") -> Resources:
     """``plan_resources`` for the cluster that this process is connected to."""
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     nodes = sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
-    return plan_resources(total.get("CPU", 1.0), int(total.get("GPU", 0)), nodes, engines, rates)
+    return plan_resources(total.get("CPU", 1.0), int(total.get("GPU", 0)), nodes, engines, rates, decode_on)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +153,7 @@ class Pipeline:
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=self.resources.fetch_cpus,
+                num_gpus=self.resources.fetch_gpus,
                 # A process ends now and then, and with it the threads that read folders and hang. An option that
                 # predicting does not have also keeps Ray from fusing the stages, and decoding off the engine's time.
                 max_calls=_CALLS_OF_A_PROCESS,

@@ -23,7 +23,8 @@ OpenEngine = Callable[[], Engine]
 """Opens the engine on the machine where it is called. Travels to the actors."""
 
 LOAD_COLUMNS = (
-    "shard", "position", "read_bytes", "fetch_s", "fetch_cpu_s", "decode_s", "requests", "throttled_requests",
+    "shard", "position", "begun_at",
+    "read_bytes", "fetch_s", "fetch_cpu_s", "decode_s", "requests", "throttled_requests",
 )  # fmt: skip
 STAGE_COLUMNS = (*LOAD_COLUMNS, "predict_s", "predict_cpu_s", "engine_batches")
 """Columns beside those of the tag table: where a row belongs, and what it cost. The committer takes them off."""

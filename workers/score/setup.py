@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from lga_model.images import ImageLimits
 from workers.engines import EngineRecord
+from workers.lease import Held
 from workers.logs import get_log
 from workers.progress import ProgressBar
 from workers.runs.plan import Plan
@@ -21,7 +22,6 @@ from workers.score.failures import FailureLimits, FailureWatch
 from workers.score.fetch import FetchOptions
 from workers.score.guard import Guard
 from workers.score.inventory import Source
-from workers.score.lease import Held
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline, cluster_resources
 from workers.score.predict import OpenEngine, RegisteredEngine
@@ -32,8 +32,8 @@ from workers.tags import Lineage, TagForm, tag_schema
 
 _RECORDED = {
     "include", "exclude", "limit", "engine", "scores", "shard_rows", "batch_size", "engines", "fetch_concurrency",
-    "image_timeout_s", "max_object_bytes", "max_image_pixels", "max_failure_rate", "max_reason_rate", "if_running",
-    "lease_s", "model", "registry", "output",
+    "image_timeout_s", "decode_on", "max_object_bytes", "max_image_pixels", "max_failure_rate", "max_reason_rate",
+    "if_running", "lease_s", "model", "registry", "output",
 }  # fmt: skip
 """Settings that go into ``run.json``. None of them can hold a secret."""
 
@@ -59,10 +59,11 @@ def assembled(
         batch_size=settings.batch_size,
         concurrency=settings.fetch_concurrency,
         timeout_s=settings.image_timeout_s,
+        decode_on=settings.decode_on,
     )
     form = tag_form(settings, engine)
     lineage = Lineage(model=engine.model, version=engine.version, engine=engine.fingerprint, run_id=plan.run_id)
-    gpus = cluster_resources(settings.engines).engine_gpus
+    gpus = cluster_resources(settings.engines, decode_on=settings.decode_on).engine_gpus
     rates = measure_rates(source.store, output, plan, options, (opener, form, lineage), gpus=gpus, log=log)
     pipeline = Pipeline(
         source=source.store,
@@ -72,7 +73,7 @@ def assembled(
         opener=opener,
         form=form,
         lineage=lineage,
-        resources=cluster_resources(settings.engines, rates),
+        resources=cluster_resources(settings.engines, rates, settings.decode_on),
         rates=rates,
     )
     resources = pipeline.resources

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from workers.engines import EngineRecord
+from workers.lease import LeaseOptions, leased
 from workers.logs import get_log
 from workers.runs.record import RunRecord, read_record
 from workers.score.attempt import finish_run
 from workers.score.inventory import ListingNotes, Selection, Source, list_objects, open_source
-from workers.score.lease import LeaseOptions, leased
 from workers.score.metrics import ScoreMetrics
 from workers.score.planning import PlanRequest, find_or_make_plan
 from workers.score.predict import OpenEngine

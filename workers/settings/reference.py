@@ -69,6 +69,8 @@ def _takes(annotation: Any) -> str:  # noqa: ANN401 - any type
     if origin is tuple:
         several = "several" if arguments[-1] is ... else str(len(arguments))
         return f"{several}: {_takes(arguments[0])}"
+    if origin is dict:
+        return f"several: NAME={_takes(arguments[1])}"
     if hasattr(annotation, "__metadata__"):
         return _takes(arguments[0])
     return {str: "text", int: "number", float: "decimal", bool: "yes or no"}.get(annotation, "path")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workers.settings.shared import ClusterSettings, Count, ModelSettings, Reason, Share, Target
+from workers.settings.shared import ClusterSettings, Count, DecodeOn, ModelSettings, Reason, Share, Target
 
 
 class ScoreSettings(ClusterSettings, ModelSettings):
@@ -54,6 +54,9 @@ class ScoreSettings(ClusterSettings, ModelSettings):
     """Number of engine actors; without it one for each GPU, or one on a machine without."""
     fetch_concurrency: Count = 16
     """Requests in flight in each fetch task."""
+    decode_on: DecodeOn = "cpu"
+    """Where JPEGs are decoded; `gpu` takes some of the engines' GPUs for it, when CPUs cannot keep up with them. Pixels
+    differ by a level or two."""
     image_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds before one object is given up (reason: timeout)."""
     max_object_bytes: Count = 64 * 1024 * 1024

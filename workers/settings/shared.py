@@ -20,6 +20,8 @@ Target = Literal["tensorrt", "tensorrt-rtx", "openvino", "onnxruntime", "torch"]
 """Runtimes that a model can be compiled for."""
 EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
 """Arithmetic of an engine."""
+DecodeOn = Literal["cpu", "gpu"]
+"""Where JPEGs are decoded."""
 HardwareCompatibility = Literal["none", "same_compute_capability", "ampere_plus"]
 """GPUs that a TensorRT engine runs on: the very model it was built on, its compute capability, or 8.0 and newer."""
 

@@ -30,12 +30,11 @@ from workers.train.preparation import Prepared
 from workers.train.worker import Assignment, train_worker
 
 _MAX_FAILURES = 3
-"""Lost workers or nodes that a run survives, each time from its newest checkpoint."""
+"""Times that an attempt goes on after workers were lost, each time from its newest checkpoint. Nodes that go with a
+notice are not counted."""
 _LOOK_EVERY_S = 0.5
 _GRACE_S = 20.0
 """Seconds for a last checkpoint after a signal: less than the 30 that Kubernetes gives a pod."""
-
-
 _ELASTIC_START_S = "15"
 """Seconds that an elastic group waits for workers that Ray believes to fit: it counts a node that is just gone for a
 while, and looks again only after this time. Its own 60 s are for machines that have yet to start."""
@@ -137,18 +136,21 @@ def _fit(trainer: TorchTrainer, assignment: Assignment, watch: Watch) -> None:
     try:
         while not outcome.done(_LOOK_EVERY_S):
             watch.read(ray.get(mailbox.collect.remote()))
+        watch.read(ray.get(mailbox.collect.remote()))
+        error = ray.get(mailbox.error.remote())
     except Stopped:
         _save_before_the_end(mailbox, outcome)
         raise
-    watch.read(ray.get(mailbox.collect.remote()))
-    if (error := ray.get(mailbox.error.remote())) is not None:
+    except ray.exceptions.RayActorError as lost:
+        raise ClusterError("Ray lost the run's mailbox; the checkpoints are kept: continue with --run") from lost
+    if error is not None:
         raise error
     outcome.raise_error()
 
 
 def _number_of_workers(settings: TrainSettings) -> int | tuple[int, int]:
     least = settings.min_workers
-    if least is None or least >= settings.workers:
+    if least is None or least == settings.workers:
         return settings.workers
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _ELASTIC_START_S)
     return least, settings.workers

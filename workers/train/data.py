@@ -1,7 +1,8 @@
 """Samples -> batches: read, decode, augment, ahead of the step that needs them.
 
-What a sample looks like depends on (seed, epoch, index) alone, never on the number of workers or the timing of threads:
-one worker and eight see the same batches.
+Each worker reads for itself, and not through Ray Data, whose actors would start anew in each epoch and forget what they
+had read: benchmarks/README.md has the figures. What a sample looks like depends on (seed, epoch, index) alone, never on
+the number of workers or the timing of threads: one worker and eight see the same batches.
 
 Shape suffixes: B = images of a batch, H W = pixels or cells, C = RGB.
 """

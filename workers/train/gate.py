@@ -33,7 +33,7 @@ class Rule:
     class_floor: float
     """Least AP of every action."""
     class_floors: Mapping[str, float]
-    """Least AP of single actions, in place of ``class_floor``."""
+    """Least AP of single actions, in place of ``class_floor``. It has to be shown: without photographs it is missed."""
     class_drop: float
     """No action's AP may fall by more than this, as far as ``confidence`` can tell."""
     focus_drop: float
@@ -175,7 +175,8 @@ def _floors(
     found = []
     for index, name in enumerate(known):
         floor, precision = rule.class_floors.get(name, rule.class_floor), _ap(scores_NA, action_N, index)
-        if precision < floor:  # NaN, an action without photographs, is not.
+        # NaN, an action without photographs, is below no floor that is meant for all.
+        if precision < floor or (math.isnan(precision) and name in rule.class_floors):
             found.append(
                 Check(
                     name=f"AP of {name}",

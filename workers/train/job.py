@@ -22,7 +22,7 @@ from workers.train.plan import new_run_name
 from workers.train.preparation import Prepared, prepare
 from workers.train.publish import publish_once
 from workers.train.rivals import hold_against_production
-from workers.train.runs import Publication, open_run, read_publication, write_publication
+from workers.train.runs import open_run, read_publication
 from workers.train.shelf import Shelf
 from workers.train.summary import print_decision, print_summary
 from workers.train.tracking import check_tracking, track
@@ -80,10 +80,9 @@ def _train(settings: TrainSettings, metrics: TrainMetrics) -> int:
     }
     with tempfile.TemporaryDirectory(prefix="lga-bundle-") as folder:
         summary = write_bundle(best, Path(folder), prepared.plan, lineage)
-        version = publish_once(Path(folder), lineage["checkpoint"], settings)
+        version = publish_once(store, Path(folder), lineage["checkpoint"], epochs, settings)
         facts = {"settings": lineage["settings"], "history": best.history, "version": version}
         track(settings.mlflow_tracking_uri, settings.name, run, Path(folder), facts)
-    write_publication(store, Publication(version=str(version), epochs=epochs))
     metrics.last_run.set("map", summary.scores.map)
     metrics.last_run.set("images_per_second", summary.images_per_s)
     get_log().info("train.version_published", run=run, version=str(version), map=round(summary.scores.map, 4))

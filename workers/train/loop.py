@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
@@ -129,7 +129,7 @@ class Training:
             with self._together(last=number == len(parts) - 1):
                 summed += self._learn(part.to(self.device), workers / micro_batches)
             self._norms.end_micro_batch()
-        self._check_gradient(batch)
+        self._check_gradient(batch, workers)
         everywhere = _summed(torch.cat([summed, self._norms.moved().to(self.device)]), workers)
         self._norms.end_step(everywhere[3:], micro_batches)
         self.scaler.step(self.optimiser)
@@ -147,18 +147,18 @@ class Training:
         losses = torch.stack([term.detach().float() for term in terms])
         if not losses.isfinite().all():
             _, classification, mask = losses.tolist()
-            raise SettingsError(self._diverged(f"the loss (classification {classification}, mask {mask})", batch))
+            raise SettingsError(self._diverged(f"the loss (classification {classification}, mask {mask})", batch.uris))
         self.scaler.scale(terms.total * weight).backward()  # type: ignore[no-untyped-call]
         return losses
 
-    def _check_gradient(self, batch: Batch) -> None:
-        """Limit the gradient's norm where the recipe says so."""
+    def _check_gradient(self, batch: Batch, workers: int) -> None:
+        """Limit the gradient's norm where the recipe says so. It is the same on every worker."""
         self.scaler.unscale_(self.optimiser)
         largest = math.inf if self.recipe.clip_norm is None else self.recipe.clip_norm
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), largest)
         # The scaler of fp16 expects such steps: it leaves them out, and lowers its scale.
         if not self.scaler.is_enabled() and not norm.isfinite():
-            raise SettingsError(self._diverged("the gradient", batch))
+            raise SettingsError(self._diverged("the gradient", _gathered(batch.uris, workers)))
 
     def _together(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients go to the other workers once, with the last micro-batch."""
@@ -172,8 +172,8 @@ class Training:
         sequence = np.random.SeedSequence((self.seed, self.step_number, micro_batch))
         torch.manual_seed(int(sequence.generate_state(1)[0]))
 
-    def _diverged(self, what: str, batch: Batch) -> str:
-        images = ", ".join(batch.uris[:_SHOWN_IMAGES]) + (" ..." if len(batch.uris) > _SHOWN_IMAGES else "")
+    def _diverged(self, what: str, uris: Sequence[str]) -> str:
+        images = ", ".join(uris[:_SHOWN_IMAGES]) + (" ..." if len(uris) > _SHOWN_IMAGES else "")
         return (
             f"{what} is not finite in epoch {self.epoch + 1}, step {self.position + 1}. The weights were not changed "
             f"by it. Its images: {images}. Lower the learning rates, or choose --precision fp32"
@@ -214,6 +214,14 @@ def shares(micro_batches: int, workers: int) -> list[range]:
     """The micro-batches of each worker: as equal as can be, in their order."""
     ends = [micro_batches * rank // workers for rank in range(workers + 1)]
     return [range(start, end) for start, end in itertools.pairwise(ends)]
+
+
+def _gathered(uris: tuple[str, ...], workers: int) -> list[str]:
+    """The images of all workers' shares."""
+    parts: list[tuple[str, ...]] = [uris] * workers
+    if workers > 1:
+        distributed.all_gather_object(parts, uris)
+    return [uri for part in parts for uri in part]
 
 
 def _summed(values: torch.Tensor, workers: int) -> torch.Tensor:

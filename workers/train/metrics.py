@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import Counter, Gauge
 
 from workers.metrics import JobMetrics
-from workers.storage_requests import REQUESTS
+from workers.storage.requests import REQUESTS
 
 if TYPE_CHECKING:
     from workers.train.monitor import Work

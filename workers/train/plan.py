@@ -80,8 +80,11 @@ def choose_micro_batch(settings: TrainSettings, batch_size: int) -> int:
     """Images of one forward pass: as asked for, or a worker's share of the batch.
 
     Raises:
-        SettingsError: If it does not divide the batch, or leaves a worker without any.
+        SettingsError: If it does not divide the batch, or leaves a worker without any; if more workers have to be there
+            than there may be.
     """
+    if settings.min_workers is not None and settings.min_workers > settings.workers:
+        raise SettingsError(f"--min-workers {settings.min_workers} is more than --workers {settings.workers}")
     if settings.micro_batch_size is None:
         if batch_size % settings.workers:
             raise SettingsError(

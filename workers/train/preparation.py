@@ -23,6 +23,7 @@ from workers.train.parent import Parent, load_parent
 from workers.train.plan import Plan, choose_config, choose_micro_batch, choose_recipe
 from workers.train.weights import PretrainedWeights, load_weights
 
+_NAMED = 8
 _MAY_HOLD_SECRETS = {"mlflow_tracking_uri", "pushgateway"}
 """Addresses with a user and a password in them, and nothing that a model depends on."""
 
@@ -99,6 +100,11 @@ def prepare(settings: TrainSettings) -> Prepared:
     # A part without people lies in a photograph that is checked already.
     empty = [sample for sample in splits.nobody_train + splits.nobody_val if sample.window is None]
     check_images([*splits.train, *splits.val, *empty], skip_invalid=settings.skip_invalid, patience_s=patience_s)
+    if unknown := sorted(settings.gate_class_floors.keys() - set(splits.classes)):
+        raise SettingsError(
+            f"--gate-class-floors names what {settings.manifest} does not train: {', '.join(unknown[:_NAMED])}; "
+            f"it trains {', '.join(splits.classes[:_NAMED])}{' ...' if len(splits.classes) > _NAMED else ''}"
+        )
     parent = None if settings.start_from is None else load_parent(settings.start_from, settings.registry)
     weights = None if parent is not None else load_weights(settings.weights, settings.backbone)
     image = _image(settings, weights) if parent is None else parent.image(settings)

@@ -13,7 +13,7 @@ import torch
 from lga_model.calibration import Calibration, expected_calibration_error
 from lga_model.checkpoint import CheckpointError, load_model
 from lga_model.metrics import MeanFocus
-from workers.errors import ClusterError, SettingsError
+from workers.errors import ClusterError, SettingsError, WorkerError
 from workers.logs import get_log
 from workers.patience import patiently
 from workers.registry import Registry, Version
@@ -102,14 +102,15 @@ def measure(
 
     Raises:
         SettingsError: If the model cannot be loaded, or knows none of the actions.
+        StorageError: If it cannot be fetched.
         ClusterError: If Ray cannot run it.
     """
     task = ray.remote(num_cpus=1, num_gpus=1 if gpu else 0, max_retries=2)(_measure)
     try:
         rival: Rival = ray.get(task.remote(registry, version, samples, classes, patience_s))
-    except ray.exceptions.RayTaskError as error:
+    except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", error)
-        if isinstance(cause, SettingsError):
+        if isinstance(cause, WorkerError):
             raise cause from None
         raise ClusterError(f"{version} could not be measured for the gate: {cause}; --no-gate leaves it out") from error
     return rival

@@ -2,6 +2,7 @@
 
 <output>/<run>/run.json            what the run is: the same name continues only the same training
 <output>/<run>/checkpoints/...     see `shelf.py`
+<output>/<run>/publishing.json     the lease of the attempt that publishes, see `workers.lease`
 <output>/<run>/published.json      the version that came out, so that a repeat publishes nothing twice
 """
 
@@ -19,6 +20,7 @@ from workers.train.plan import Plan
 
 _RUN_FILE = "run.json"
 _PUBLISHED_FILE = "published.json"
+PUBLISHING_FILE = "publishing.json"
 
 
 @dataclass(frozen=True, kw_only=True)

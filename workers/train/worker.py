@@ -28,7 +28,7 @@ from workers.patience import PatientStore
 from workers.registry.cache import default_cache
 from workers.runtime import keep_freed_memory
 from workers.storage import open_store
-from workers.train.checkpoints import pack, restore
+from workers.train.checkpoints import Files, pack, restore
 from workers.train.data import Batch, ImageSource, Loader, patient_reader, training_order, validation_order
 from workers.train.dataset import Sample, Splits
 from workers.train.disk_cache import DiskCache
@@ -130,8 +130,8 @@ class _Worker:
             micro_batch=self.plan.micro_batch,
             seed=self.plan.seed,
         )
-        if (name := self._newest_checkpoint()) is not None:
-            progress = restore(self.shelf.load(name), training)
+        if (files := self._newest_checkpoint()) is not None:
+            progress = restore(files, training)
             self.history, self.work = progress.history, progress.work
         # The weights are the same on every worker already, and the norms' statistics too: see NormStatistics.
         training.forward = ray.train.torch.prepare_model(
@@ -139,14 +139,15 @@ class _Worker:
         )
         return training
 
-    def _newest_checkpoint(self) -> str | None:
+    def _newest_checkpoint(self) -> Files | None:
         """The first worker chooses: the others must not find another one."""
-        names: list[str | None] = [None]
-        if self.rank == 0 and (newest := self.shelf.load_newest()) is not None:
-            names = [newest[0].name]
+        newest = self.shelf.load_newest() if self.rank == 0 else None
+        names = [newest[0].name if newest else None]
         if self.workers > 1:
             distributed.broadcast_object_list(names, src=0)
-        return names[0]
+        if newest is not None:
+            return newest[1]
+        return None if names[0] is None else self.shelf.load(names[0])
 
     def run(self) -> None:
         """Train until the recipe's last epoch."""

@@ -14,6 +14,8 @@ TARGETS = ("worker", "driver", "driver asked to end", "storage")
 FAULTS_SHARE = 0.1
 AWAY_S = 20.0
 STEPS = EPOCHS * STEPS_PER_EPOCH
+LAST = STEPS - 8
+"""The last step at which the workers are surely still there a moment later."""
 
 
 def test_a_node_then_the_driver_then_a_worker_are_lost(server, place, undisturbed):
@@ -33,7 +35,7 @@ def test_a_node_then_the_driver_then_a_worker_are_lost(server, place, undisturbe
         disturb(server, place, run, "driver", draw)
         run.now.wait()
         run.start(workers=1, min_workers=1)
-        run.wait_for_step(draw.randrange(2 * STEPS_PER_EPOCH, STEPS))
+        run.wait_for_step(draw.randrange(2 * STEPS_PER_EPOCH, LAST))
         disturb(server, place, run, "worker", draw)
         run.finish()
     finally:
@@ -42,10 +44,10 @@ def test_a_node_then_the_driver_then_a_worker_are_lost(server, place, undisturbe
     outcome = run.outcome()
 
     assert [2, 1] == [outcome["history"][0]["workers"], outcome["history"][-1]["workers"]]
-    for one, other in zip(undisturbed["history"], outcome["history"], strict=True):
+    for one, other in zip(undisturbed, outcome["history"], strict=True):
         for figure in ("loss", "loss_classification", "loss_mask", "map", "focus"):
             assert pytest.approx(one[figure], rel=1e-3, abs=1e-4) == other[figure], figure
-    assert undisturbed["validation"]["epoch"] == outcome["validation"]["epoch"]
+    assert max(undisturbed, key=lambda epoch: epoch["map"])["epoch"] == outcome["validation"]["epoch"]
 
 
 @pytest.mark.chaos
@@ -60,7 +62,7 @@ def test_killing_anything_changes_nothing(server, place, undisturbed_by_two, see
     server.proxy.share = FAULTS_SHARE
     run = place.run(workers=2)
     try:
-        run.wait_for_step(draw.randrange(STEPS))
+        run.wait_for_step(draw.randrange(LAST if target == "worker" else STEPS))
         disturb(server, place, run, target, draw)
         run.finish()
     finally:
@@ -70,14 +72,14 @@ def test_killing_anything_changes_nothing(server, place, undisturbed_by_two, see
 
 
 @pytest.mark.chaos
-def test_a_node_that_will_be_taken_away_costs_no_step(place):
+def test_a_node_that_will_be_taken_away_leaves_a_checkpoint(place):
     """
     SIGTERM for a node, as a pod gets it: a checkpoint at the next step, between two that were due; without the node the
     run goes on from there with the workers that are left.
     """
     place.cluster.remove_node(place.cluster.worker_nodes.copy().pop())
     node = place.start_node(drain_s=8)
-    run = place.run(workers=2, min_workers=1, epochs=60, checkpoint_steps=10_000)
+    run = place.run(workers=2, min_workers=1, epochs=40, checkpoint_steps=10_000)
     try:
         run.wait_for_step(STEPS_PER_EPOCH)
         node.terminate()
@@ -95,13 +97,14 @@ def test_a_node_that_will_be_taken_away_costs_no_step(place):
 
 
 def disturb(server, place: Place, run: Run, target: str, draw: random.Random) -> None:
-    """One blow, a moment after the step that was waited for."""
-    time.sleep(draw.uniform(0, 0.5))
+    """One blow, a moment after the step that was waited for. It has to hit."""
+    time.sleep(draw.uniform(0, 0.2))
+    assert run.now.poll() is None, f"it had ended before:\n{run.told[-4000:]}"
     if target == "driver":
         run.now.kill()
     elif target == "driver asked to end":
         run.now.terminate()
     elif target == "storage":
         server.kill(away_s=AWAY_S)
-    elif victims := place.workers():
-        kill(draw.choice(victims))
+    else:
+        kill(draw.choice(place.workers()))

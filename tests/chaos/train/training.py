@@ -31,6 +31,12 @@ EPOCHS, STEPS_PER_EPOCH = 3, 12
 TIMES = {"train_s", "validation_s", "images_per_s", "data_wait_share"}
 """Figures of an epoch in which two runs differ."""
 MANIFEST = "s3://photographs/manifest.jsonl"
+SETTINGS = {
+    "manifest": MANIFEST, "name": "squares", "backbone": "test_resnet", "output_stride": 16, "size_px": SIDE_PX,
+    "batch_size": 8, "micro_batch_size": 2, "precision": "fp32", "epochs": EPOCHS, "cpus_per_worker": 1,
+    "checkpoint_steps": 4, "storage_patience_s": 120, "localisation_activation": "straight_through",
+}  # fmt: skip
+"""Of every run."""
 MEMORY_BYTES = 100 << 20
 """Of each node's object store."""
 
@@ -70,17 +76,16 @@ class Run:
     def start(self, **changes: object) -> None:
         """Another attempt; ``changes`` are settings that this one and those after it have."""
         self.changes |= changes
-        flags = {
-            "manifest": MANIFEST, "name": "squares", "registry": f"{self.bucket}/models", "output": self.bucket,
-            "run": "run", "ray_address": self.cluster.address, "backbone": "test_resnet", "output_stride": 16,
-            "size_px": SIDE_PX, "batch_size": 8, "micro_batch_size": 2, "precision": "fp32", "epochs": EPOCHS,
-            "cpus_per_worker": 1, "checkpoint_steps": 4, "storage_patience_s": 120,
-            "localisation_activation": "straight_through", "log_level": "debug",
+        flags = SETTINGS | {
+            "registry": f"{self.bucket}/models", "output": self.bucket, "run": "run",
+            "ray_address": self.cluster.address, "log_level": "debug",
         } | self.changes  # fmt: skip
+        # How long an elastic group waits for a node that is gone: nothing starts slowly here.
+        environment = os.environ | {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"}
         words = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "workers", "train", "--no-progress", *words]
-            self.attempts.append(subprocess.Popen(command, stdout=log, stderr=log))
+            self.attempts.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
     def finish(self, tries: int = 4) -> None:
         """Wait for the attempt that is under way, and start another as long as they fail, as Kubernetes would."""
@@ -145,24 +150,20 @@ class Place:
 
     def start_node(self, drain_s: float) -> subprocess.Popen[bytes]:
         """A node as a pod runs it: asked to end, it drains for a while."""
-        environment = os.environ | {
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(drain_s),
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # Else `ray start` would not join; the tests keep to loopback.
-        }
-        before, ray = len(self.alive()), Path(sys.executable).with_name("ray")
-        command = [ray, "start", f"--address={self.cluster.address}", "--block", "--num-cpus=1",
-                   f"--object-store-memory={MEMORY_BYTES}"]  # fmt: skip
+        environment = os.environ | {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(drain_s)}
+        before, program = self.alive(), Path(__file__).with_name("pod.py")
+        command = [sys.executable, program, self.cluster.address, str(MEMORY_BYTES)]
         with (self.folder / "node.log").open("ab") as log:
             node = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         end = time.monotonic() + 120
-        while len(self.alive()) <= before:
+        while self.alive() <= before:
             assert time.monotonic() < end, "the node does not start"
             assert node.poll() is None, (self.folder / "node.log").read_text()
             time.sleep(0.2)
         return node
 
-    def alive(self) -> list[object]:
-        return [node for node in self.cluster.global_state.node_table() if node["Alive"]]
+    def alive(self) -> set[str]:
+        return {node["NodeID"] for node in self.cluster.global_state.node_table() if node["Alive"]}
 
     def workers(self) -> list[psutil.Process]:
         """The processes that train, on all nodes."""

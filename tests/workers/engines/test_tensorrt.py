@@ -19,18 +19,20 @@ pytest.importorskip("tensorrt_rtx_bindings", reason="needs the extra [tensorrt-r
 
 
 @pytest.mark.parametrize(
-    ("precision", "capabilities"), [("fp32", ("8.6",)), ("fp16", ("8.6", "8.9", "12.0"))], ids=["fp32", "fp16"]
+    ("precision", "capabilities", "weights"),
+    [("fp32", ("8.6",), "FLOAT"), ("fp16", ("8.6", "8.9", "12.0"), "FLOAT16"), ("bf16", ("8.9",), "BFLOAT16")],
+    ids=["fp32", "fp16", "bf16"],
 )
-def test_a_plan_is_built_for_gpus_that_are_not_here(tiny_ingredients, precision, capabilities):
+def test_a_plan_is_built_for_gpus_that_are_not_here(tiny_ingredients, precision, capabilities, weights):
     """
-    In fp32 and in fp16; the record will say which GPUs the plan is bound to.
+    In fp32, fp16 and bf16; the record will say which GPUs the plan is bound to.
     """
     built = rtx.build(tiny_ingredients.varied(precision=precision, gpu=GpuBuild(capabilities=capabilities, batch=4)))
 
     assert len(built.data) > 100_000
     assert Gpu(name=None, compute_capabilities=capabilities) == built.gpu
     onnx.checker.check_model(onnx.load_from_string(built.onnx))
-    assert {"fp32": "FLOAT", "fp16": "FLOAT16"}[precision] in weight_types(built.onnx)
+    assert {weights} == weight_types(built.onnx)
 
 
 def weight_types(data: bytes) -> set[str]:

@@ -138,3 +138,15 @@ def test_an_overlay_is_coloured_where_the_map_is():
     assert (128, 128, 128) == tuple(middle[0]) == tuple(middle[1]) == tuple(middle[3]) == tuple(middle[5])
     assert middle[2][2] > middle[2][0] + 50
     assert middle[4][0] > middle[4][2] + 50
+
+
+def test_the_words_below_a_narrow_photograph_are_not_cut_off():
+    """
+    The paper is as wide as its longest line.
+    """
+    tower = DecodedImage(pixels_HWC=np.full((64, 64, 3), 128, np.uint8), width_px=8, height_px=64)
+    evidence = np.ones((8, 8), np.float32)
+    short, long = (Image.open(io.BytesIO(overlay(tower, None, evidence, [label]))) for label in ("i", "label " * 40))
+
+    assert short.width < 150
+    assert long.width > 1000

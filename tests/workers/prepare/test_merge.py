@@ -70,6 +70,20 @@ def test_a_new_version_of_the_manifest_is_written(tmp_path, capsys):
     ]
 
 
+def test_the_old_manifest_is_never_replaced(tmp_path, capsys):
+    """
+    Not even when it is asked for, under another spelling.
+    """
+    assert 0 == run(tmp_path, [row("a.jpg")], [row("a.jpg", "climbing")])
+
+    before = (tmp_path / "new.jsonl").read_bytes()
+    where = ["--manifest", str(tmp_path / "new.jsonl"), "--labels", str(tmp_path / "labels.jsonl")]
+
+    assert 2 == main(["prepare", "merge", *where, "--output", f"{tmp_path}/./new.jsonl"])
+    assert "give it a name of its own" in capsys.readouterr().err
+    assert before == (tmp_path / "new.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["base", "labels"])
 def test_two_labels_of_one_image_are_for_a_person_to_decide(tmp_path, capsys, name):
     """

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from workers.__main__ import main
-from workers.errors import SettingsError
+from workers.errors import ConditionFailed, SettingsError
 from workers.registry import Registry
 from workers.registry.aliases import Alias, promoted, rolled_back
 from workers.registry.garbage import Candidate, Garbage, find_garbage
@@ -98,6 +98,16 @@ def test_a_number_is_never_given_again(registry, make_bundle):
     assert 5 == registry.publish("pose", make_bundle()).number
     with pytest.raises(SettingsError, match="no model pose:3"):
         registry.resolve("pose:3")
+
+
+def test_a_promotion_of_what_goes_meanwhile_is_told(registry):
+    """
+    The version went between the look and the move: its alias would lead nowhere, and whoever moved it hears of it.
+    """
+    version = registry.resolve("pose:1")
+    registry.collect("pose", Garbage(number=1, size_bytes=0, reason="test"))
+    with pytest.raises(ConditionFailed, match="deleted at the same moment; move pose@production to another version"):
+        registry.promote(version, "production")
 
 
 def test_a_version_that_is_promoted_meanwhile_stays(registry):

@@ -309,6 +309,26 @@ def test_a_promotion_whose_answer_was_lost_is_no_failure(tmp_path, make_bundle, 
     assert {"production": 1} == registry.aliases("pose")
 
 
+def test_a_publication_whose_answers_were_lost_is_no_failure(tmp_path, make_bundle, monkeypatch):
+    """
+    The same for each of a version's files: it costs a number at most, and the version is whole.
+    """
+    registry, put, answered = Registry(str(tmp_path)), FolderStore.put, set()
+
+    def put_twice_at_first(store, key, data, **conditions):
+        token = put(store, key, data, **conditions)
+        if key not in answered:
+            answered.add(key)
+            return put(store, key, data, **conditions)
+        return token
+
+    monkeypatch.setattr(FolderStore, "put", put_twice_at_first)
+    version = registry.publish("pose", make_bundle())
+    load_model(registry.fetch(version, tmp_path / "cache"))
+
+    assert [version] == registry.versions("pose")
+
+
 def test_damaged_weights_are_not_handed_out(registry, make_bundle, tmp_path):
     """
     Weights that are not the ones that the record names never reach the cache.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +14,9 @@ import pytest
 
 from workers.__main__ import main
 
-from .conftest import HOSTILE, write_hostile_run
+from .conftest import CLASSES, HOSTILE, write_hostile_run, write_photograph
 
+ROOT = Path(__file__).resolve().parents[3]
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
     "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -57,10 +61,10 @@ def html(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture
-def opened(browser, html) -> Iterator[Opened]:
-    """The report in a fresh tab."""
-    page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="dark")
+@contextmanager
+def tab(browser, html: Path, width: int = 1000) -> Iterator[Opened]:
+    """A page in a fresh tab."""
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme="dark")
     seen = Opened(page=page)
     page.on("console", lambda message: seen.complaints.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
@@ -68,6 +72,13 @@ def opened(browser, html) -> Iterator[Opened]:
     page.goto(html.as_uri())
     yield seen
     page.close()
+
+
+@pytest.fixture
+def opened(browser, html) -> Iterator[Opened]:
+    """The report in a fresh tab."""
+    with tab(browser, html) as seen:
+        yield seen
 
 
 def test_the_page_is_quiet_and_harmless(opened):
@@ -205,6 +216,61 @@ def test_both_themes_are_readable_at_any_width(opened, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for scheme, found in contrasts.items():
         assert [] == [each for each in found if each[1] < 4.5], scheme
+
+
+def test_pages_about_models_are_as_quiet_and_as_narrow(browser, make_bundle, own_cache, tmp_path):
+    """
+    Hostile names of photographs and actions; who of two models is right is told by name; nothing runs or sticks out.
+    """
+    rows = []
+    for number, action in enumerate(CLASSES):
+        image = tmp_path / f"{number}{HOSTILE}"
+        write_photograph(image)
+        rows.append({"image": str(image), "action": action, "split": "test", "boxes": [[9, 9, 50, 60]]})
+        rows[-1] |= {"width": 96, "height": 72}
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    one, other = (make_bundle(classes=CLASSES, seed=seed, localisation=bool(seed)) for seed in (0, 1))
+    for bundle in (one, other):
+        metrics = {"validation": {"map": 0.5, "average_precision": dict.fromkeys(CLASSES, 0.4)}}
+        (bundle / "metrics.json").write_text(json.dumps(metrics))
+    for what in (["--model", other], ["--compare", one, other]):
+        asked = ["report", *what, "--manifest", tmp_path / "m.jsonl", "--html", tmp_path / "m.html"]
+
+        assert 0 == main([str(word) for word in asked])
+
+        with tab(browser, tmp_path / "m.html", width=390) as seen:
+            chips = seen.page.locator("#gallery .chip").all_text_contents()
+
+            assert ([], "3 photographs") == (seen.complaints, seen.found())
+            assert [] == [url for url in seen.requests[1:] if not url.startswith("data:")]
+            assert seen.page.evaluate("window.hacked === undefined && document.documentElement.scrollWidth <= 390")
+            assert [] == [each for each in seen.page.evaluate(CONTRASTS) if each[1] < 4.5]
+            assert {"", "A", "B"} >= {chip.rpartition(" ")[0] for chip in chips}
+            assert (len(what) - 1) * 3 == len(chips)
+
+
+def test_the_pictures_of_the_readme_can_be_taken_again(opened, tmp_path):
+    """
+    `docs/pictures.py` finds on a page what it takes.
+    """
+    program = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
+    program["photographs_of_the_run"](opened.page, tmp_path / "run.jpg")
+
+    assert (tmp_path / "run.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert opened.page.is_checked("[name=layer][value='person+evidence']")
+
+
+def test_on_paper_a_page_is_light_and_without_controls(opened):
+    """
+    Whatever the theme on the screen: dark ink on white, no filters, no buttons.
+    """
+    page = opened.page
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.emulate_media(media="print", color_scheme="dark")
+
+    assert [] == [each for each in page.evaluate(CONTRASTS) if each[1] < 4.5]
+    assert "rgb(255, 255, 255)" == page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert not any(page.is_visible(control) for control in ("nav", "#filters", "#theme"))
 
 
 CONTRASTS = """() => {

@@ -44,7 +44,7 @@ def test_a_model_is_told_from_its_files(registry, photo_manifest, tmp_path, caps
     cards = cards_of(page)
 
     assert "0.550" in page
-    assert "Average precision below 0.5 on val: cooking (0.25), climbing (0.40)." in page
+    assert "Average precision below 0.5 on val: <bdi>cooking</bdi> (0.25), <bdi>climbing</bdi> (0.40)." in page
     assert "lga compile --model with:1" in page
     assert "At the end: mAP 0.600." in page
     assert 9 == len(cards)
@@ -104,7 +104,10 @@ def test_an_evaluation_goes_before_the_validation(registry, tmp_path, capsys):
         "model": "with", "version": 1, "split": "test", "images": 9, "mean_average_precision": 0.123,
         "average_precision": {"climbing": 0.8, "cooking": 0.7, "running": None}, "class_images": {"climbing": 3},
         "confusions": [{"action": "cooking", "taken_for": "climbing", "images": 2, "share": 0.25}],
-        "reliability": {"accepted": 0.5, "nobody_found": None, "risk_at_coverage": [[0.5, 0.02], [1.0, 0.2]]},
+        "reliability": {
+            "accepted": 0.5, "accepted_precision": 0.625, "label_set_coverage": 0.75, "nobody_found": None,
+            "risk_at_coverage": [[0.5, 0.02], [1.0, 0.2]],
+        },
     }  # fmt: skip
     (tmp_path / "e.json").write_text(json.dumps(evaluation))
     given = ["--registry", registry, "--evaluation", tmp_path / "e.json"]
@@ -112,13 +115,15 @@ def test_an_evaluation_goes_before_the_validation(registry, tmp_path, capsys):
     code = main(["report", *map(str, given), "--model", "without:1", "--html", str(tmp_path / "other.html")])
 
     assert "0.123" in page
+    assert "test, 9 photographs; validation 0.550" in page
+    assert "62.5 % of the accepted were right; 75.0 % of the label sets held the label" in page
     assert "25.0 %" in page
     assert "photographs accepted" in page
     assert "pictures of nobody" not in page
     assert "Risk and coverage" in page
-    assert "the weakest is cooking (0.70)" in page
-    assert "Not measured, for want of photographs in test: running." in page
-    assert "fewer than 20 photographs, so hardly known: climbing (3)." in page
+    assert "the weakest is <bdi>cooking</bdi> (0.70)" in page
+    assert "Not measured, for want of photographs in test: <bdi>running</bdi>." in page
+    assert "fewer than 20 photographs, so hardly known: <bdi>climbing</bdi> (3)." in page
     assert 2 == code
     assert "figures of with:1" in capsys.readouterr().err
 
@@ -161,6 +166,7 @@ def test_a_bundle_with_bare_files_still_gives_a_page(make_bundle, own_cache, tmp
     assert "The files hold no figures." in page
     assert "The files hold no figures by action." in page
     assert 'id="training"' not in page
+    assert "– images/s" not in page
 
 
 def test_photographs_that_are_gone_are_left_out_of_the_panels(registry, photo_manifest, tmp_path, capsys):

@@ -116,7 +116,7 @@ def test_a_record_of_another_release_loses_only_what_it_lacks(tmp_path, capsys):
 
 def test_speed_of_light_and_drift_are_told(tmp_path, capsys):
     """
-    Efficiency, bottleneck and advice; the index of everything and of each folder, the most different first.
+    Efficiency, bottleneck and advice; counts and index of everything and of each folder, the most different first.
     """
     speed = {
         "fetch": 900.0, "decode": 300.0, "engine": 60.0, "write": 5000.0, "light": 50.0, "achieved": 45.0,
@@ -144,6 +144,7 @@ def test_speed_of_light_and_drift_are_told(tmp_path, capsys):
     assert "To go faster: a faster engine." in page
     assert "0.123" in page
     assert 0 < page.index("&lt;other&gt;") < page.index("steady")
+    assert '<bdi>all of it</bdi></th><td class="number">4</td><td class="number">1</td>' in page
     assert "Confidence: run and validation" in page
     assert "Focus: run and validation" not in page
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -31,17 +32,27 @@ Stream = Callable[[int, int], Iterator[pa.Table]]
 
 
 class PipelineHere:
-    """The stream without Ray. ``trouble`` sees the number of the pass and a shard, and may lose rows or raise."""
+    """The stream without Ray. ``trouble`` sees the number of the pass and a shard, and may lose rows or raise.
 
-    def __init__(self, output, plan, score: Callable[[int], list[pa.Table]], trouble: Stream | None) -> None:
+    All rows of a pass are made ``ahead_s`` seconds before the first of them comes out.
+    """
+
+    def __init__(
+        self, output, plan, score: Callable[[int], list[pa.Table]], trouble: Stream | None, ahead_s: float
+    ) -> None:
         self.output, self.plan, self.resources = output, plan, plan_resources(2, 0, 1, None)
         self.rates = RATES
         self.hardware = Hardware(cores=2, engines=1, on_gpu=False, fetchers=2, concurrency=4)
-        self.score, self.trouble, self.passes, self.closed = score, trouble, 0, 0
+        self.score, self.trouble, self.ahead_s, self.passes, self.closed = score, trouble, ahead_s, 0, 0
 
     def stream(self, shards: list[int]) -> Iterator[pa.Table]:
         self.passes += 1
         try:
+            if self.ahead_s:
+                tables = [table for shard in shards for table in self.score(shard)]
+                time.sleep(self.ahead_s)
+                yield from tables
+                return
             for shard in shards:
                 if self.trouble is None or self.trouble(self.passes, shard):
                     yield from self.score(shard)
@@ -84,8 +95,8 @@ def attempt(tmp_path, photograph, make_plan, score_here):
         started_at=datetime(2026, 1, 2, tzinfo=UTC),
     )
 
-    def start(trouble=None) -> tuple[RunRecord, Parts]:
-        pipeline = PipelineHere(output, plan, lambda shard: score_here(output, source, plan, shard), trouble)
+    def start(trouble=None, ahead_s=0.0) -> tuple[RunRecord, Parts]:
+        pipeline = PipelineHere(output, plan, lambda shard: score_here(output, source, plan, shard), trouble, ahead_s)
         with contextlib.closing(Committer(output, plan, schema)) as committer, ProgressBar("x", 8, shown=False) as bar:
             parts = Parts(
                 pipeline=pipeline, committer=committer, metrics=ScoreMetrics(), bar=bar, log=get_log(), pause_s=0
@@ -121,6 +132,17 @@ def test_a_run_ends_with_a_balanced_account(attempt):
         found[f'lga_score_objects{{state="{state}"}}'] for state in ("listed", "skipped", "written", "pending")
     ]
     assert 7 == found["lga_score_confidence_count"] == found["lga_score_focus_count"]
+
+
+def test_photographs_that_were_decoded_ahead_took_time(attempt):
+    """
+    The rate counts from the first request: rows that all come out at once were not made in no time.
+    """
+    record, _ = attempt(ahead_s=0.2)
+    speed = record.attempts[0].speed
+
+    assert 0 < speed.achieved <= 8 / 0.2
+    assert pytest.approx(speed.achieved / speed.light, rel=1e-3) == speed.efficiency
 
 
 def test_rows_that_got_lost_are_scored_again(attempt):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import pytest
 import ray
 from ray.exceptions import RayTaskError
 
-from workers.errors import Throttled
+from workers.errors import SettingsError, Throttled
 from workers.runs.plan import Plan
 from workers.score.pipeline import _chunks, _worker_error, plan_resources
 
@@ -37,6 +38,26 @@ def test_engines_share_cards_evenly(engines):
     assert (engines or 2) == asked.engines
     assert asked.engines <= 2 * int(1 / asked.engine_gpus)
     assert (0, None) == (asked.engine_cpus, asked.threads)
+
+
+@pytest.mark.parametrize(("cpus", "gpus", "engines"), [(16, 1, None), (16, 1, 3), (96, 8, None), (7, 2, 3)])
+def test_decoding_fits_on_the_cards_beside_the_engines(cpus, gpus, engines):
+    """
+    All engines and all fetch tasks find a GPU's part at once.
+    """
+    asked = plan_resources(cpus, gpus, nodes=1, engines=engines, decode_on="gpu")
+    engines_of_a_card, fetchers_of_a_card = (math.ceil(number / gpus) for number in (asked.engines, asked.fetchers))
+
+    assert asked.fetch_gpus > 0
+    assert engines_of_a_card * asked.engine_gpus + fetchers_of_a_card * asked.fetch_gpus <= 1 + 1e-9
+
+
+def test_decoding_on_a_gpu_needs_one():
+    """
+    A cluster without is told before anything is read.
+    """
+    with pytest.raises(SettingsError, match="no GPU in this cluster"):
+        plan_resources(8, gpus=0, nodes=1, engines=None, decode_on="gpu")
 
 
 def test_engines_on_several_nodes_have_each_its_cores():

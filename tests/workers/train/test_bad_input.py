@@ -72,6 +72,16 @@ def test_a_manifest_that_cannot_be_trained_on(train, change, cause, way_out):
     assert "Traceback" not in said
 
 
+def test_a_floor_for_an_action_that_is_not_trained(train):
+    """
+    A misspelt name would guard nothing.
+    """
+    code, said = train(gate_class_floors="cookin=0.5")
+
+    assert 2 == code
+    assert "does not train: cookin; it trains" in said
+
+
 def test_a_parent_of_another_architecture(train, make_bundle):
     """
     Every setting that differs is named.

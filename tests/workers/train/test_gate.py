@@ -69,6 +69,20 @@ def test_the_rule_decides(candidate, production, rule, expected):
     assert expected == refusals(candidate, production, **rule)
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected"), [({"class_floor": 0.1}, []), ({"class_floors": {"c": 0.1}}, ["AP of c"])]
+)
+def test_a_floor_of_one_action_has_to_be_shown(rule, expected):
+    """
+    Without photographs of it nobody knows; a floor for all is one for those that there are.
+    """
+    chosen = np.array([action != "c" for action in ACTIONS])
+    candidate = dataclasses.replace(GOOD, probabilities_NA=GOOD.probabilities_NA[chosen])
+    found = decide(dataclasses.replace(RULE, **rule), [each for each in ACTIONS if each != "c"], candidate, None)
+
+    assert expected == [check.name for check in found.checks if not check.passed]
+
+
 def test_a_candidate_may_not_forget_an_action():
     """
     However good it is at the others: who asks for the action would get another one.

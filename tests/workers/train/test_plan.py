@@ -70,6 +70,14 @@ def test_workers_share_a_batch_equally():
     assert 16 == choose_micro_batch(settings(workers=2), 32)
 
 
+def test_fewer_workers_than_have_to_be_there_are_refused():
+    """
+    The least is not more than the most.
+    """
+    with pytest.raises(SettingsError, match="--min-workers 3 is more than --workers 2"):
+        choose_micro_batch(settings(workers=2, min_workers=3), 32)
+
+
 @pytest.mark.parametrize(("micro_batch", "workers"), [(5, 1), (16, 3), (64, 1)])
 def test_micro_batches_fill_the_batch_and_reach_every_worker(micro_batch, workers):
     """

@@ -1,24 +1,21 @@
-"""What a worker does, without a cluster: Ray's part is played by a few lines, storage and training are real."""
+"""What a worker does, without a cluster."""
 
 from __future__ import annotations
 
 import dataclasses
-import threading
 import time
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-import ray
-import ray.train.torch
 import torch
+from alone import NOTICE, Killed, Mailbox, without_a_cluster
 from safetensors.torch import save
 
 from lga_model.config import FAST, ImageConfig, ModelConfig
 from lga_model.network import build_network
 from workers.storage import open_store
-from workers.train import monitor, preemption
+from workers.train import monitor
 from workers.train.checkpoints import STATE_FILE, read_progress
 from workers.train.dataset import Sample, Splits
 from workers.train.plan import Plan
@@ -34,51 +31,13 @@ CONFIG = ModelConfig(
     localisation_channels=(4, 1),
 )
 RECIPE = dataclasses.replace(FAST, epochs=2, batch_size=4, precision="fp32", ema_decay=0.9)
-NOTICE = threading.Event()
-"""Set while a node is going to be taken away."""
 TIMES = {"train_s", "validation_s", "images_per_s", "data_wait_share"}
-
-
-class Killed(Exception):
-    """Stands for kill -9: nothing after it is done."""
-
-
-class Mailbox:
-    """Takes every call; dies, when asked to, once a checkpoint of that step is safe."""
-
-    def __init__(self, dies_at: int | None = None):
-        self.saved_at: list[int] = []
-        self.dies_at = dies_at
-
-    def __getattr__(self, name):
-        return SimpleNamespace(remote=lambda *arguments: self.take(name, *arguments))
-
-    def take(self, name, *arguments):
-        if name == "saved":
-            self.saved_at.append(arguments[0])
-            if arguments[0] == self.dies_at:
-                raise Killed
-        return False
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _without_a_cluster():
-    context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ray.train, "get_context", lambda: context)
-        patch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
-        patch.setattr(ray.train.torch, "prepare_model", lambda network, **_: network)
-        patch.setattr(ray.train, "get_preemption_info", lambda: "soon" if NOTICE.is_set() else None)
-        patch.setattr(preemption, "_LOOK_EVERY_S", 0.01)
-        patch.setattr(ray, "get", lambda value: value)
-        patch.setattr(ray, "wait", lambda values, timeout: (values, []))
+    with without_a_cluster():
         yield
-        NOTICE.set()  # It ends every listener.
-        time.sleep(0.1)
-    NOTICE.clear()
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from workers.errors import AlreadyRunning, Superseded
-from workers.score.lease import Lease, LeaseOptions, leased
-from workers.storage import Store, open_store
+from workers.errors import AlreadyRunning, ConditionFailed, Superseded
+from workers.lease import Lease, LeaseOptions, leased
+from workers.storage import FolderStore, Store, open_store
 
 KEY = "runs/lease-1a2b3c4d.json"
 
@@ -138,6 +138,41 @@ def test_a_lost_answer_is_not_a_lost_lease(tmp_path):
         held.renew()
 
     assert "released" == content(output).state
+
+
+class Unheard(FolderStore):
+    """A folder whose first write arrives, but its answer does not; the client repeats it and is refused."""
+
+    answers = False
+
+    def put(self, key, data, **conditions):
+        token = super().put(key, data, **conditions)
+        if not self.answers:
+            self.answers = True
+            raise ConditionFailed("write", self.uri(key), "somebody else wrote it first")
+        return token
+
+
+def test_a_lease_that_was_taken_without_an_answer_is_held(tmp_path):
+    """
+    Nobody waits for a holder that is oneself.
+    """
+    time = Time()
+    with leased(Unheard(tmp_path), KEY, time.options()) as held:
+        held.renew()
+        held.check()
+
+    assert (1, 1000.0) == (held.fence, time.now)
+
+
+def test_a_holder_gives_signs_of_life(store_uri):
+    """
+    Without being asked to: whoever watches sees the lease change.
+    """
+    output = open_store(store_uri)
+    with leased(output, KEY, LeaseOptions(lease_s=1.0)):
+        while content(output).renewals == 0:
+            threading.Event().wait(0.05)
 
 
 def test_a_store_that_is_away_ends_nothing(tmp_path):

@@ -215,7 +215,7 @@ def test_a_full_disk_leaves_no_half_object(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("workers.storage.os.fsync", full)
+    monkeypatch.setattr("workers.storage.folder.os.fsync", full)
     with pytest.raises(StorageError, match="No space left"):
         store.put("key", b"new" * 1000)
 

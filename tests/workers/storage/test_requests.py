@@ -10,7 +10,7 @@ import pytest
 from workers.downloads import Downloads
 from workers.errors import ObjectMissing, Throttled
 from workers.storage import forget_client, open_store
-from workers.storage_requests import Unreported
+from workers.storage.requests import Unreported
 
 
 def test_both_clients_are_counted_and_each_request_is_told_once(s3):

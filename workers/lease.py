@@ -1,11 +1,11 @@
-"""One attempt at a time: a lease with a fencing number, kept alive by renewals, over conditional writes alone.
+"""One process at a time: a lease with a fencing number, kept alive by renewals, over conditional writes alone.
 
-    <output>/runs/lease-1a2b3c4d.json     {"holder": "...", "fence": 3, "renewals": 17, "state": "held", "lease_s": 30}
+    <key>     {"holder": "...", "fence": 3, "renewals": 17, "state": "held", "lease_s": 30}
 
 No two machines have to agree on the time. Whoever finds the lease held watches it: a lease that changes is alive, one
 that does not change for ``lease_s`` seconds of the *watcher's* own steady clock is dead and may be taken. Every new
 holder raises the fence, so that one who was thought dead learns at its next renewal that it was replaced, and stops.
-What both wrote meanwhile does no harm: shards are written on condition that they are not there.
+It spares double work, and no more: whatever two holders might write at once has to be written on condition.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Lease(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     holder: str
-    """Unique for each attempt."""
+    """Unique for each time that it was asked for."""
     where: str
     """Host and process, for people."""
     fence: Annotated[int, Field(ge=1)]
@@ -66,8 +66,8 @@ class LeaseOptions:
 class Held:
     """A lease that this process holds."""
 
-    def __init__(self, output: Store, key: str, lease: Lease, token: str) -> None:
-        self._output, self._key, self._lease, self._token = output, key, lease, token
+    def __init__(self, store: Store, key: str, lease: Lease, token: str) -> None:
+        self._store, self._key, self._lease, self._token = store, key, lease, token
         self._lost_to: Lease | None = None
         self._lock = threading.Lock()
         self.fence = lease.fence
@@ -98,17 +98,17 @@ class Held:
     def _write(self, change: dict[str, object]) -> None:
         after = self._lease.model_copy(update=change)
         try:
-            self._token = self._output.put(self._key, _content(after), if_token=self._token)
+            self._token = self._store.put(self._key, _content(after), if_token=self._token)
             self._lease = after
         except ConditionFailed:
             self._look()
         except StorageError as error:
-            get_log().warning("score.lease_not_renewed", problem=str(error))
+            get_log().warning("storage.lease_not_renewed", problem=str(error))
 
     def _look(self) -> None:
         """Who holds it? We ourselves, when our own write arrived and only its answer was lost."""
         try:
-            found, token = _read(self._output, self._key)
+            found, token = _read(self._store, self._key)
         except StorageError:
             return
         if found is not None and token is not None and found.holder == self._lease.holder:
@@ -118,19 +118,21 @@ class Held:
 
 
 @contextlib.contextmanager
-def leased(output: Store, key: str, options: LeaseOptions) -> Iterator[Held]:
+def leased(store: Store, key: str, options: LeaseOptions) -> Iterator[Held]:
     """Hold a lease inside the block; it is renewed on a thread of its own, and released at the end.
 
+    Its object stays, so that the fence never goes back.
+
     Args:
-        output: The store that everybody shares who may want it.
+        store: The one that everybody shares who may want it.
         key: Its object.
-        options: What to do when another attempt holds it, and how long it lives without a renewal.
+        options: What to do when another process holds it, and how long it lives without a renewal.
 
     Raises:
         AlreadyRunning: If another attempt is alive and ``if_running`` is ``exit``.
         StorageError: If the store cannot be reached.
     """
-    held = _acquire(output, key, options)
+    held = _acquire(store, key, options)
     ended = threading.Event()
 
     def keep() -> None:
@@ -147,7 +149,7 @@ def leased(output: Store, key: str, options: LeaseOptions) -> Iterator[Held]:
         held.release()
 
 
-def _acquire(output: Store, key: str, options: LeaseOptions) -> Held:
+def _acquire(store: Store, key: str, options: LeaseOptions) -> Held:
     mine = Lease(
         holder=uuid.uuid4().hex,
         where=f"{socket.gethostname()}, process {os.getpid()}",
@@ -157,7 +159,9 @@ def _acquire(output: Store, key: str, options: LeaseOptions) -> Held:
     seen: str | None = None
     since, changes = 0.0, -1
     while True:
-        found, token = _read(output, key)
+        found, token = _read(store, key)
+        if found is not None and token is not None and found.holder == mine.holder:
+            return Held(store, key, found, token)  # Our own write arrived, and only its answer was lost.
         if token != seen:
             seen, since, changes = token, options.clock(), changes + 1
         lives_s = max(options.lease_s, found.lease_s) if found else options.lease_s
@@ -165,24 +169,24 @@ def _acquire(output: Store, key: str, options: LeaseOptions) -> Held:
         if found is None or found.state == "released" or is_dead or options.if_running == "take-over":
             wanted = mine.model_copy(update={"fence": found.fence + 1 if found else 1})
             with contextlib.suppress(ConditionFailed):
-                taken = output.put(key, _content(wanted), if_absent=token is None, if_token=token)
+                taken = store.put(key, _content(wanted), if_absent=token is None, if_token=token)
                 if found is not None and found.state == "held":
-                    get_log().warning("score.lease_taken_over", holder_before=str(found), fence=wanted.fence)
-                return Held(output, key, wanted, taken)
+                    get_log().warning("storage.lease_taken_over", holder_before=str(found), fence=wanted.fence)
+                return Held(store, key, wanted, taken)
             continue
         if changes and options.if_running == "exit":
             raise AlreadyRunning(f"another attempt is at work on this run: {found}; nothing to do here")
         if not changes and options.clock() == since:
             get_log().info(
-                "score.lease_awaited", holder=str(found), dead_after_s=lives_s, if_running=options.if_running
+                "storage.lease_awaited", holder=str(found), dead_after_s=lives_s, if_running=options.if_running
             )
         options.sleep(lives_s / _LOOKS)
 
 
-def _read(output: Store, key: str) -> tuple[Lease | None, str | None]:
+def _read(store: Store, key: str) -> tuple[Lease | None, str | None]:
     """The lease and its token; no lease when there is none, or none that can be read."""
     try:
-        blob = output.get(key)
+        blob = store.get(key)
     except ObjectMissing:
         return None, None
     try:
