@@ -57,6 +57,11 @@ class Splits:
     dropped_boxes: int
     """Boxes that are empty or outside of their image."""
 
+    @property
+    def shows_where(self) -> bool:
+        """Whether anything to learn from tells where people are."""
+        return any(len(sample.boxes_N4) for sample in self.train)
+
 
 def choose_splits(manifest: Manifest, uri: str, *, skip_invalid: bool) -> Splits:
     """Turn a manifest into samples.

@@ -13,6 +13,7 @@ from lga_model.backbones import BackboneError, WeightsError, load_pretrained, re
 from lga_model.config import ImageConfig, ModelConfig
 from lga_model.network import build_network
 from workers.errors import SettingsError
+from workers.logs import get_log
 from workers.manifest import load_manifest
 from workers.patience import patiently
 from workers.registry import Version
@@ -106,6 +107,10 @@ def prepare(settings: TrainSettings) -> Prepared:
             f"it trains {', '.join(splits.classes[:_NAMED])}{' ...' if len(splits.classes) > _NAMED else ''}"
         )
     parent = None if settings.start_from is None else load_parent(settings.start_from, settings.registry)
+    if parent is None and settings.pooling == "mean" and not (splits.shows_where or recipe.nobody_share):
+        # A branch that nothing teaches would show a heatmap, and a focus in it, of its random first weights.
+        get_log().warning("train.nothing_to_locate", boxes=0, outcome="the model will not say where people are")
+        recipe = dataclasses.replace(recipe, mask_weight=0.0)
     weights = None if parent is not None else load_weights(settings.weights, settings.backbone)
     image = _image(settings, weights) if parent is None else parent.image(settings)
     config = choose_config(settings, recipe, splits.classes, image)

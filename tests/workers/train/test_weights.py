@@ -83,9 +83,9 @@ def test_a_file_that_holds_no_weights_is_told(tmp_path):
         load_weights(str(path), "resnet10t")
 
 
-def prepared(tmp_path, **changes):
+def prepared(tmp_path, boxes=(), **changes):
     rows = [
-        {"image": str(tmp_path / "m.jsonl"), "action": action, "split": split, "boxes": [], "width": 9, "height": 9}
+        {"image": str(tmp_path / "m.jsonl"), "action": action, "split": split, "boxes": boxes, "width": 9, "height": 9}
         for action, split in (("a", "train"), ("b", "train"), ("a", "val"))
     ]
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -103,6 +103,18 @@ def test_pretrained_weights_bring_their_normalisation(tmp_path):
     assert (0.5, 0.5, 0.5) == loaded.plan.config.image.mean_RGB
     assert IMAGENET_MEAN_RGB == random.plan.config.image.mean_RGB
     assert loaded.plan.weights_sha256 == load_weights("package", PACKAGE).sha256
+
+
+def test_without_a_box_nothing_pretends_to_know_where_people_are(tmp_path):
+    """
+    No localisation branch: its heatmap would be that of random weights. A pool that follows the heatmap does teach it.
+    """
+    without, pooled = prepared(tmp_path).plan, prepared(tmp_path, pooling="person").plan
+    with_boxes = prepared(tmp_path, boxes=[[1, 1, 8, 8]]).plan
+
+    assert (False, 0) == (without.config.localisation, without.recipe.mask_weight)
+    assert pooled.config.localisation
+    assert with_boxes.config.localisation
 
 
 def test_the_seed_decides_the_first_weights(tmp_path):
