@@ -62,7 +62,7 @@ def test_from_raw_photographs_to_measured_tags(s3, ray_local, small_stanford40, 
     monkeypatch.setenv("LGA_REGISTRY", str(tmp_path / "registry"))
     for command in (
         f"prepare stanford40 --root {small_stanford40} --output small.parquet",
-        f"{TRAIN} --manifest small.parquet --name small --size-px 96 --epochs 5 --batch-size 12",
+        f"{TRAIN} --manifest small.parquet --name small --size-px 96 --epochs 5 --batch-size 12 --action-channels 64",
         "compile --model small:1",
         "models promote --model small:1",
     ):
