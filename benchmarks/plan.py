@@ -29,7 +29,6 @@ from rich.console import Console
 from rich.table import Table
 
 from workers.runs.plan import LISTED
-from workers.runtime import give_freed_memory_back
 from workers.score.inventory import Selection, list_objects, open_source
 from workers.score.planning import PlanRequest, find_or_make_plan
 from workers.storage import FolderStore, Store
@@ -90,7 +89,6 @@ def _maps(random: np.random.Generator, rows: int) -> pa.Array:
 def plan(folder: Path, output: str, run_id: str) -> dict[str, float]:
     """Plan from the list in a folder, in a process that holds all that the driver of `lga score` holds."""
     importlib.import_module("workers.score.job")
-    give_freed_memory_back()
     begun = time.perf_counter()
     source, store = open_source(SOURCE), CountingFolder(folder / output)
     request = PlanRequest(run_id=run_id, fingerprint="f", engine=ENGINE, shard_rows=SHARD_ROWS, now=NOW)

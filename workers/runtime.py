@@ -49,16 +49,6 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _NEVER)
 
 
-def give_freed_memory_back() -> None:
-    """Let Arrow use the system's allocator in this process: its own one keeps what it freed.
-
-    In a driver that plans 10^5 objects and then waits for rows, that is 130 MB.
-    """
-    import pyarrow as pa  # noqa: PLC0415 - not every job needs it
-
-    pa.set_memory_pool(pa.system_memory_pool())
-
-
 def keep_ray_on_loopback() -> None:
     """Make a Ray that is started here listen on 127.0.0.1 alone. Has to come before ``ray`` is imported.
 

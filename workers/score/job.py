@@ -10,7 +10,7 @@ from workers.metrics import published
 from workers.registry import Registry
 from workers.runs.record import RunRecord
 from workers.runs.summary import print_summary
-from workers.runtime import give_freed_memory_back, ray_session
+from workers.runtime import ray_session
 from workers.score.engine import choose_engine, compile_missing, find_candidates
 from workers.score.estimate import print_estimate
 from workers.score.failures import check_failures
@@ -32,7 +32,6 @@ def score(settings: ScoreSettings) -> int:
 
 
 def _score(settings: ScoreSettings, metrics: ScoreMetrics) -> int:
-    give_freed_memory_back()
     source, output = open_source(settings.input), open_store(settings.output)
     # A bucket that is missing or closed is told now, before Ray takes its seconds and before anything is written.
     next(list_objects(source, Selection(limit=1), output, settings.inventory), None)
