@@ -54,6 +54,7 @@ WIDTH, HEIGHT, CLASSES = 1280, 960, 8
 CORES = os.cpu_count() or 1
 AGREEMENT = 0.999
 RIVALS = Path(__file__).parent / "rivals"
+_LOOK_AT_TIMES_S, _LOOK_AT_MEMORY_S = 0.4, 4.0  # Looking takes CPU time from what is looked at.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +213,7 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[float, float]:
     """CPU seconds and the most memory (MB) of a process and its descendants."""
     root, seen, most, looked = psutil.Process(process.pid), dict[tuple[int, float], float](), 0.0, 0.0
     while process.poll() is None:
-        heavy = time.monotonic() - looked > 1.0
+        heavy = time.monotonic() - looked > _LOOK_AT_MEMORY_S
         total = 0.0
         try:
             family = [root, *root.children(recursive=True)]
@@ -227,7 +228,7 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[float, float]:
                 continue  # It has just ended.
         if heavy:
             most, looked = max(most, total), time.monotonic()
-        time.sleep(0.1)
+        time.sleep(_LOOK_AT_TIMES_S)
     process.wait()
     return sum(seen.values()), most / 1e6
 

@@ -260,24 +260,32 @@ def test_an_interrupt_stops_the_job_when_that_was_asked_for(cluster, tmp_path, f
     assert ("has run already: STOPPED" if ends else "is there already") in found
 
 
-def test_a_connection_that_breaks_is_taken_up_again(cluster, tmp_path):
+@pytest.mark.parametrize("ends_meanwhile", [False, True])
+def test_a_connection_that_breaks_is_taken_up_again(cluster, tmp_path, ends_meanwhile):
     """
-    The job goes on meanwhile; its log is shown from where it broke, once, and its exit code comes.
+    The job goes on meanwhile; its log is shown from where it broke, once and to its end, and its exit code comes.
     """
     link = Link(int(cluster.address.rpartition(":")[2]))
-    process = submission(replace(cluster, address=link.address), *asked(tree(tmp_path / "tree", seconds=4, code=3)))
+    name = f"cut-off-{ends_meanwhile}"
+    folder = tree(tmp_path / "tree", seconds=3 if ends_meanwhile else 8, code=3)
+    words = asked(folder, "--submission-id", name)
+    process = submission(replace(cluster, address=link.address), *words)
     shown = [process.stdout.readline()]
     while "asked for" not in shown[-1]:
         shown.append(process.stdout.readline())
         assert shown[-1], process.communicate()
     link.cut()
-    time.sleep(1.5)
+    if ends_meanwhile:
+        while "has run already" not in submitted(cluster, *words, "--no-follow")[1]:
+            time.sleep(0.5)
+    else:
+        time.sleep(1.5)
     link.is_cut = False
     told = "".join([*shown, *process.communicate(timeout=60)])
     link.server.close()
 
     assert 3 == process.returncode, told
-    assert (1, 1) == (told.count("asked for"), told.count("done"))
+    assert (1, 1) == (told.count("asked for"), told.count("done")), told
     assert "Traceback" not in told
 
 

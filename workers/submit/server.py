@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from workers.errors import ClusterError
+from workers.logs import get_log
 from workers.submit.request import JobRequest
 
 _LOOK_EVERY_S = 0.5
@@ -92,23 +93,39 @@ class JobServer:
     def follow(self, name: str, stream: TextIO | None = None) -> JobState:
         """Copy the job's log to a stream until the job ends; a connection that breaks is taken up again.
 
+        What the job wrote is shown whole, also when it ended while the connection was gone.
+
         Raises:
             ClusterError: If the job vanished, or the server stays away.
         """
         from aiohttp import ClientError  # noqa: PLC0415 - of the extra [cluster]
 
         log = _Log(stream or sys.stdout)
+        whole = False
         while True:
             with contextlib.suppress(OSError, RuntimeError, asyncio.TimeoutError, ClientError):
                 asyncio.run(self._tail(name, log))
+                whole = True
             state = self._state_after_a_while(name)
             if state is None:
                 raise ClusterError(
                     f"the job {name} is not known to {self._address} any more; was the cluster replaced?"
                 )
             if state.ended:
+                if not whole:
+                    self._show_rest(name, log)
                 return state
+            whole = False
             time.sleep(_LOOK_EVERY_S)
+
+    def _show_rest(self, name: str, log: _Log) -> None:
+        """Show what the log of an ended job has beyond what was shown; how the job ended counts more than its log."""
+        try:
+            with self._told(f"read the end of the log of {name} from"):
+                log.seen = 0
+                log.write(self._client.get_job_logs(name))
+        except ClusterError as error:
+            get_log().warning("submit.log_is_cut_short", job=name, error=str(error))
 
     def _state_after_a_while(self, name: str) -> JobState | None:
         """The state of a job. The job goes on while its server cannot be reached: it is asked again for a minute."""

@@ -20,7 +20,7 @@ from workers.storage import ObjectInfo, S3Store
 _LISTERS = 16
 _ENOUGH = 4 * _LISTERS  # Prefixes, so that one that is long does not leave the other listers idle.
 _WIDE = 2000  # Folders in one folder: more are not worth a request each.
-_ROWS = 10_000
+_FIRST_ROWS, _ROWS = 1000, 10_000  # The first table comes with the first answer: a look or a limit may want no more.
 _AHEAD = 2 * _LISTERS
 
 Unit = TypeVar("Unit")
@@ -135,7 +135,8 @@ class _Readers(Generic[Unit]):
 def as_tables(objects: Iterator[ObjectInfo]) -> Iterator[pa.Table]:
     """Objects, without the markers of folders (empty, the key ends in a slash), as tables of ``LISTED``."""
     real = (info for info in objects if not (info.key.endswith("/") and info.size_bytes == 0))
-    while rows := list(itertools.islice(real, _ROWS)):
+    sizes = itertools.chain([_FIRST_ROWS], itertools.repeat(_ROWS))
+    while rows := list(itertools.islice(real, next(sizes))):
         columns = {name: [getattr(info, name) for info in rows] for name in LISTED.names[1:]}
         yield pa.table({"key": [_readable(info.key) for info in rows]} | columns, LISTED)
 
