@@ -76,6 +76,7 @@ def test_a_listing_that_broke_off_goes_on_where_it_was(s3, tmp_path, monkeypatch
     """
     The lots that were kept are not asked for again; nothing is lost or twice; at the end no note is left.
     """
+    monkeypatch.setattr(listing, "_FIRST_ROWS", 10)
     monkeypatch.setattr(listing, "_ROWS", 10)
     monkeypatch.setattr(listing, "_WIDE", 10)
     bucket, output = s3.bucket(), FolderStore(tmp_path)
