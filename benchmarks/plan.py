@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workers.runs.plan import LISTED
+from workers.runtime import memory_of_the_system
 from workers.score.inventory import Selection, list_objects, open_source
 from workers.score.planning import PlanRequest, find_or_make_plan
 from workers.storage import FolderStore, Store
@@ -111,9 +112,10 @@ class CountingFolder(FolderStore):
 
 
 def join_duckdb(folder: Path) -> dict[str, float]:
-    """The join as the planner does it: on disk, with 128 MB."""
+    """The join as the planner does it: on disk, with 64 MB, on one thread."""
     with tempfile.TemporaryDirectory() as spill, duckdb.connect(f"{spill}/join.duckdb") as database:
-        database.execute("set memory_limit = '128MB'")
+        database.execute("set memory_limit = '64MB'")
+        database.execute("set threads = 1")
         database.execute("set enable_progress_bar = false")
         for name in ("listed", "done"):
             database.execute(f"create table {name} as select key, etag from '{folder / name}.parquet'")  # noqa: S608
@@ -132,7 +134,8 @@ def alone(function: Callable[..., dict[str, float]], *arguments: object) -> dict
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measured, args=(sender, function, arguments))
-    process.start()
+    with memory_of_the_system():  # As the driver has it.
+        process.start()
     sender.close()
     figures: dict[str, float] = receiver.recv()
     process.join()

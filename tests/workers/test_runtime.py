@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -44,6 +46,26 @@ def test_a_second_signal_does_not_disturb_the_cleaning():
         stop_twice()
 
     assert [True] == cleaned
+
+
+def test_the_driver_s_arrow_takes_memory_from_the_system(tmp_path):
+    """
+    And what it starts later chooses for itself.
+    """
+    words = ["score", "--input", str(tmp_path / "no"), "--output", str(tmp_path), "--registry", "x", "--model", "m"]
+    program = f"""
+import os, sys
+from workers.__main__ import main
+assert "pyarrow" not in sys.modules
+assert main({words}) != 0
+import pyarrow
+print(pyarrow.default_memory_pool().backend_name, os.environ.get("ARROW_DEFAULT_MEMORY_POOL"))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+
+    assert "system None" == found.stdout.strip()
 
 
 def test_a_session_inside_a_session_is_the_same_one(ray_local):

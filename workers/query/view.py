@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from workers.errors import SettingsError
 from workers.tags import latest_rows_view
 
 _MEMORY = "1GB"  # What does not fit goes to the temporary folder.
+_MOST_THREADS = 8  # More of them, and the share of each is too small to sort in.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ def tag_tables(files: list[Path], wanted: Slice, folder: Path) -> Iterator[duckd
     with duckdb.connect() as database:
         try:
             database.execute(f"set memory_limit = '{_MEMORY}'")
+            database.execute(f"set threads = {min(_MOST_THREADS, os.cpu_count() or 1)}")
             database.execute(f"set temp_directory = '{folder / 'spill'}'")
             database.execute("set enable_progress_bar = false")
             database.execute("set timezone = 'UTC'")

@@ -24,7 +24,8 @@ from workers.score.inventory import Source
 from workers.storage import Store
 from workers.tags import ShardName, list_shards, read_metadata, read_shards
 
-_MEMORY = "128MB"  # Of the join; what does not fit goes to the temporary folder.
+_MEMORY = "64MB"  # Of the join; what does not fit goes to the temporary folder.
+_THREADS = 1  # Each sorts in memory of its own: with eight of them a million keys do not fit into twice as much.
 _WRITERS = 8
 
 QUARANTINE = ("not_an_image", "unsupported", "too_large", "truncated", "decode_error")
@@ -147,6 +148,7 @@ class _Ledger:
     def __init__(self, folder: Path) -> None:
         self._database = duckdb.connect(str(folder / "plan.duckdb"))
         self._database.execute(f"set memory_limit = '{_MEMORY}'")
+        self._database.execute(f"set threads = {_THREADS}")
         self._database.execute(f"set temp_directory = '{folder / 'spill'}'")
         self._database.execute("set preserve_insertion_order = false")
         self._database.execute("set enable_progress_bar = false")
