@@ -62,8 +62,8 @@ def keep_ray_on_loopback() -> None:
 def memory_of_the_system() -> Iterator[None]:
     """Let Arrow, if it is loaded inside the block, take this process's memory from the C library.
 
-    Arrow's own allocator keeps what was freed: a third of what the driver of a run holds. The choice can only be made
-    before Arrow is loaded, by a variable; it is taken back, for Ray's workers want the allocator that is faster.
+    Arrow's own allocator keeps what was freed: 136 of 468 MB in a driver that has planned 10^5 objects. The choice can
+    only be made before Arrow is loaded, by a variable; it is taken back, so that Ray's workers keep Arrow's own.
     """
     name = "ARROW_DEFAULT_MEMORY_POOL"
     if name in os.environ:  # Somebody has chosen.
