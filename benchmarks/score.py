@@ -44,10 +44,11 @@ from lga_model.checkpoint import ModelRecord, save_model
 from lga_model.config import FAST, ImageConfig, ModelConfig
 from lga_model.images import PREPROCESSING, decode_image
 from lga_model.network import LGANet, build_network
-from workers.compile.build import build_engine, load_source, write_record
+from workers.compile.build import assemble_engine, load_source, write_record
 from workers.demo.local_s3 import local_s3
-from workers.engines import FASTEST_FIRST, Parity, Target
+from workers.engines import Parity, targets_for
 from workers.registry import Registry
+from workers.settings.shared import EnginePrecision, Target
 from workers.storage import Store, forget_client, open_store
 
 WIDTH, HEIGHT, CLASSES = 1280, 960, 8
@@ -73,8 +74,17 @@ JOBS = (
     Job(name="decode-bound", backbone="mobilenetv3_small_050", size_px=224, channels=64, images=10_000),
     Job(name="model-bound", backbone="resnet50", size_px=448, channels=256, images=256),
 )
+PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "int8")
+"""A version of the model for each: of one that has engines of both, the lighter is taken."""
+CALIBRATION_IMAGES = 32
 DISTINCT = 64
 """Photographs that are made; the objects of a bucket are copies of these, under names of their own."""
+
+_UNPROVEN = Parity(
+    images=1, top1_agreement=1.0, max_probability_difference=0.0, max_heatmap_difference=0.0, max_pam_difference=0.0,
+    device="cpu",
+)  # fmt: skip
+"""The agreement of the labels is measured here, on every run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +113,13 @@ def photograph(number: int) -> bytes:
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
 
 
-def make_model(job: Job, photographs: list[bytes], registry: Registry, folder: Path) -> Path:
+def make_model(
+    job: Job,
+    photographs: list[bytes],
+    registry: Registry,
+    folder: Path,
+    precisions: tuple[EnginePrecision, ...] = PRECISIONS,
+) -> Path:
     """A network of random weights whose classifier tells the tints apart; with all engines that there are here."""
     torch.manual_seed(0)
     config = ModelConfig(
@@ -118,18 +134,17 @@ def make_model(job: Job, photographs: list[bytes], registry: Registry, folder: P
     save_model(bundle, network, record)
     for name in ("metrics.json", "training.json"):
         (bundle / name).write_text("{}")
-    version = registry.publish(job.name, bundle)
-    source = load_source(version, registry.fetch(version))
-    unproven = Parity(
-        images=1, top1_agreement=1.0, max_probability_difference=0.0, max_heatmap_difference=0.0,
-        max_pam_difference=0.0, device="cpu",
-    )  # fmt: skip  # The agreement of the labels is measured here, on every run.
-    for target in engines():
-        engine = folder / f"{job.name}-{target}"
-        engine.mkdir()
-        made = build_engine(source, target, "fp32", engine)
-        write_record(made.model_copy(update={"parity": unproven}), engine)
-        registry.add_engine(version, engine)
+    images = np.stack([decode_image(data, job.size_px).pixels_HWC for data in photographs[:CALIBRATION_IMAGES]])
+    for precision in precisions:
+        version = registry.publish(job.name, bundle)
+        source = load_source(version, registry.fetch(version))
+        ingredients = source.ingredients(precision, lambda: [images])
+        for target in engines(precision):
+            engine = folder / f"{job.name}-{target}-{precision}"
+            engine.mkdir()
+            made = assemble_engine(source, target, ingredients, engine)
+            write_record(made.model_copy(update={"parity": _UNPROVEN}), engine)
+            registry.add_engine(version, engine)
     return bundle
 
 
@@ -161,17 +176,21 @@ def _fit_classifier(network: LGANet, images: list[NDArray[np.uint8]]) -> None:
         network.action.classifier.bias.copy_(-weights @ centre)
 
 
-def engines() -> list[Target]:
-    """Targets whose runtime is installed and runs on a CPU."""
-    return [target for target in FASTEST_FIRST if not target.startswith("tensorrt")]
+def engines(precision: EnginePrecision) -> list[Target]:
+    """Targets that compute in a precision on this machine's CPU."""
+    return [target for target in targets_for(precision) if not target.startswith("tensorrt")]
 
 
 def systems(job: Job, bundle: Path, registry: str) -> dict[str, list[str]]:
     """The command of each system; SOURCE and OUTPUT stand for bucket and prefix."""
     rival = ["SOURCE", "OUTPUT", str(bundle), str(job.size_px), str(CORES)]
     ours = ["-m", "workers", "score", "--input", "s3://SOURCE", "--output", "s3://OUTPUT", "--registry", registry,
-            "--model", f"{job.name}:1", "--no-progress", "--log-level", "warning", "--engine"]  # fmt: skip
-    found = {f"ours, {target}": [*ours, target] for target in engines()}
+            "--no-progress", "--log-level", "warning"]  # fmt: skip
+    found = {
+        f"ours, {target} {precision}": [*ours, "--model", f"{job.name}:{version}", "--engine", target]
+        for version, precision in enumerate(PRECISIONS, start=1)
+        for target in reversed(engines(precision))
+    }
     found |= {
         "Ray Data read_images": [str(RIVALS / "ray_read_images.py"), *rival],
         "Ray Data download()": [str(RIVALS / "ray_download.py"), *rival],
