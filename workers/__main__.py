@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from workers.errors import WorkerError
 from workers.logs import configure_logs
-from workers.runtime import keep_ray_on_loopback, memory_of_the_system, stopping_on_signals
+from workers.runtime import keep_ray_on_loopback, memory_of_the_system, stopping_on_signals, use_one_heap
 from workers.settings import COMMANDS, CommandSettings, read_settings
 
 Job = Callable[[CommandSettings], int]
@@ -41,6 +41,7 @@ def _run(arguments: list[str]) -> int:
         configure_logs(settings.log_format, settings.log_level)
         if getattr(settings, "ray_address", None) is None:
             keep_ray_on_loopback()
+        use_one_heap()
         with memory_of_the_system():
             job = _job(command)
         with stopping_on_signals():

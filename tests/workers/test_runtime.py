@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import ray
 
 from workers.errors import Stopped
-from workers.runtime import ray_session, stopping_on_signals
+from workers.runtime import computing, ray_session, stopping_on_signals
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -66,6 +71,58 @@ print(pyarrow.default_memory_pool().backend_name, os.environ.get("ARROW_DEFAULT_
     found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
 
     assert "system None" == found.stdout.strip()
+
+
+def heaps() -> int:
+    """Heaps of this process after a few threads have asked for memory; run in a process of its own."""
+    threads = [threading.Thread(target=lambda: np.ones(5000).sum()) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with tempfile.NamedTemporaryFile() as file:
+        libc = ctypes.CDLL(None)
+        libc.fopen.restype = ctypes.c_void_p
+        stream = ctypes.c_void_p(libc.fopen(file.name.encode(), b"w"))
+        libc.malloc_info(0, stream)
+        libc.fclose(stream)
+        return file.read().count(b"<heap ")
+
+
+def test_threads_of_a_network_share_one_heap(ray_local):
+    """
+    What was freed in one thread serves the next layer in another; otherwise each thread has its own.
+    """
+    count = ray.remote(heaps)
+
+    assert 1 == ray.get(count.options(runtime_env=computing()).remote())
+    assert ray.get(count.remote()) > 1
+
+
+def test_threads_of_a_driver_share_one_heap():
+    """
+    So do those of every command, that of Ray and Arrow included.
+    """
+    program = f"""
+import sys
+sys.path[:0] = {[str(Path(__file__).parent)]}
+from workers.__main__ import main
+assert main(["tags", "query", "--output", "/nowhere/at/all", "select 1"]) != 0
+from test_runtime import heaps
+print(heaps())
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "1" == found.stdout.strip()
+
+
+def test_a_variable_that_is_set_stays(monkeypatch):
+    """
+    Who sets one knows why.
+    """
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+
+    assert {"OMP_WAIT_POLICY"} == computing()["env_vars"].keys() - set(os.environ)
 
 
 def test_a_session_inside_a_session_is_the_same_one(ray_local):
