@@ -32,7 +32,7 @@ demo: setup  ## Run the whole loop on this machine: train, compile, tag a bucket
 	@$(BIN)/lga demo
 
 test: setup  ## Run the tests
-	@$(BIN)/python -m pytest -m "not chaos and not gpu"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not chaos and not gpu"
 
 check: setup  ## Lint, types, the architecture, and known vulnerabilities where a database is at hand
 	@$(BIN)/ruff format --check --quiet .
