@@ -56,13 +56,16 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 1000 lga \
     && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /tmp --shell /bin/bash lga
-# The root file system may be read-only: everything that is written goes to /tmp, which is a volume then.
+# The root file system may be read-only: everything that is written goes to /tmp, which is a volume then. The last two
+# are for networks on Ray's threads: workers/runtime.py says why.
 ENV PATH=/opt/app/bin:/opt/lga/bin:$PATH \
     PYTHONPATH=/opt/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
-    RAY_USAGE_STATS_ENABLED=0
+    RAY_USAGE_STATS_ENABLED=0 \
+    OMP_WAIT_POLICY=passive \
+    MALLOC_ARENA_MAX=1
 WORKDIR /tmp
 USER 1000:1000
 ENTRYPOINT ["tini", "--"]

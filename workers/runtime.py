@@ -43,11 +43,8 @@ _COMPUTING = {
     # other threads: their heaps of 64 MB went back to the system after every layer, for half of the CPU time again.
     "MALLOC_ARENA_MAX": "1",
 }
-
-
-def computing() -> dict[str, Any]:
-    """Ray's ``runtime_env`` for processes that run a network. Variables that somebody has set stay as they are."""
-    return {"env_vars": {name: value for name, value in _COMPUTING.items() if name not in os.environ}}
+"""Variables for Ray's processes; the image has the same. Not a ``runtime_env`` of the actors that run networks: those
+could not take a process that waits already."""
 
 
 def use_one_heap() -> None:
@@ -65,8 +62,8 @@ def keep_freed_memory() -> None:
     """Let this process keep what it frees: PyTorch asks for the same large arrays for every batch.
 
     Left alone, glibc gives each back to the system and fetches it again, page by page: a quarter of the CPU time of
-    a small network. On other threads than the first it needs ``computing`` besides. Nothing happens where the C library
-    is another.
+    a small network. On other threads than the first it needs MALLOC_ARENA_MAX=1 besides. Nothing happens where the C
+    library is another.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -123,6 +120,8 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Non
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning", "configure_logging": True}
     if address is None:
+        for name, value in _COMPUTING.items():
+            os.environ.setdefault(name, value)
         # Named, for without an address Ray joins whatever cluster somebody started on this machine.
         options |= {"address": "local", "num_cpus": cpus or os.cpu_count(), "include_dashboard": False}
     else:

@@ -23,7 +23,6 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from workers.errors import SettingsError, WorkerError
 from workers.runs.plan import Plan
 from workers.runs.speed import Hardware, Rates
-from workers.runtime import computing
 from workers.score.fetch import CHUNK_ROWS, FetchOptions
 from workers.score.load import load_chunk
 from workers.score.predict import OpenEngine, Predict
@@ -172,7 +171,6 @@ class Pipeline:
                     enable_true_multi_threading=True,
                 ),
                 fn_constructor_args=(self.opener, self.form, self.lineage),
-                runtime_env=computing(),
             )
             batches = iter(tagged.iter_batches(batch_size=None, batch_format="pyarrow"))
             # Closed explicitly, since a stream that is left early would keep its actors and their CPUs.

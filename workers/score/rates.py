@@ -18,7 +18,6 @@ from workers.errors import WorkerError
 from workers.logs import Log
 from workers.runs.plan import Plan, read_part
 from workers.runs.speed import Rates
-from workers.runtime import computing
 from workers.score.fetch import FetchOptions
 from workers.score.load import load_objects
 from workers.score.objects import Listed
@@ -52,7 +51,7 @@ def measure_rates(
     """
     if not plan.rows:
         return None
-    task: Any = ray.remote(_measure).options(num_cpus=0, num_gpus=gpus, max_retries=0, runtime_env=computing())
+    task: Any = ray.remote(_measure).options(num_cpus=0, num_gpus=gpus, max_retries=0)
     try:
         rates: Rates | None = ray.get(task.remote(source, output, plan, options, predict))
     except (RayError, WorkerError) as error:

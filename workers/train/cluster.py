@@ -23,7 +23,7 @@ from ray.train.torch import TorchTrainer
 
 from workers.errors import ClusterError, SettingsError, Stopped, WorkerError
 from workers.logs import get_log
-from workers.runtime import cluster_gpus, computing
+from workers.runtime import cluster_gpus
 from workers.settings import TrainSettings
 from workers.train.monitor import Watch, open_mailbox
 from workers.train.preparation import Prepared
@@ -126,7 +126,6 @@ def _trainer(assignment: Assignment, run: str, scratch: str, settings: TrainSett
             storage_path=scratch,
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
             logging_config=LoggingConfig(log_level="ERROR"),
-            worker_runtime_env=computing(),
         ),
     )
 

@@ -17,7 +17,6 @@ from workers.errors import ClusterError, SettingsError, WorkerError
 from workers.logs import get_log
 from workers.patience import patiently
 from workers.registry import Registry, Version
-from workers.runtime import computing
 from workers.settings import TrainSettings
 from workers.train.bundle import Best
 from workers.train.data import ImageSource, Loader, patient_reader, validation_order
@@ -106,7 +105,7 @@ def measure(
         StorageError: If it cannot be fetched.
         ClusterError: If Ray cannot run it.
     """
-    task = ray.remote(num_cpus=1, num_gpus=1 if gpu else 0, max_retries=2, runtime_env=computing())(_measure)
+    task = ray.remote(num_cpus=1, num_gpus=1 if gpu else 0, max_retries=2)(_measure)
     try:
         rival: Rival = ray.get(task.remote(registry, version, samples, classes, patience_s))
     except ray.exceptions.RayError as error:
