@@ -101,12 +101,13 @@ keep_ray_on_loopback()
 import ray
 from test_runtime import heaps
 with ray_session(None, cpus=1):
-    print(ray.get(ray.remote(heaps).remote()))
+    found = ray.get(ray.remote(heaps).remote())
+print(found)
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
 
-    assert "1" == found.stdout.strip()
+    assert "1" == found.stdout.splitlines()[-1]
 
 
 def test_threads_of_a_driver_share_one_heap():
