@@ -33,6 +33,7 @@ from table1.trust import trust
 
 from lga_model.config import FAST, LocalisationSource, MaskReduction, ModelConfig, Pooling, Recipe
 from lga_model.datasets.misleading import MisleadingConfig
+from workers.runtime import keep_freed_memory
 from workers.train.plan import finite
 from workers.train.validation import summarise
 from workers.train.weights import PACKAGE_BACKBONE, load_weights
@@ -95,6 +96,7 @@ def main() -> None:
     """Run what is missing and print the table."""
     options = arguments()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     cv2.setNumThreads(1)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     done = read(options.output)

@@ -36,6 +36,7 @@ from lga_model.backbones import recommended_normalisation
 from lga_model.config import RECIPES, ImageConfig, ModelConfig, Recipe
 from lga_model.datasets.misleading import MisleadingConfig
 from lga_model.network import LGANet
+from workers.runtime import keep_freed_memory
 from workers.train.weights import load_weights
 
 PLAIN, WITHOUT, WITH = ROWS = ("plain", "without", "with")
@@ -87,6 +88,7 @@ def main() -> None:
     """Train what is missing, then write the table and the figures."""
     options = arguments()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     cv2.setNumThreads(1)
     data = read_data(options)
     weights = load_weights(options.weights, options.backbone)
