@@ -49,7 +49,8 @@ _COMPUTING = {
 def use_one_heap() -> None:
     """Let the threads that this process will start share one heap: what one of them frees serves the others.
 
-    A driver has dozens, Ray's and Arrow's: 15 MB less after 10^5 objects. Nothing happens where the C library is another.
+    A driver has dozens, Ray's and Arrow's: 15 MB less after 10^5 objects. Nothing happens where the C library is
+    another.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
