@@ -65,7 +65,7 @@ def score_here(source: str, output: str, registry: str, **settings) -> dict:
     )
     candidates = find_candidates(registry, "tiny:1")
     engine = choose_engine(candidates, "best")
-    opener = RegisteredEngine(registry=registry, version=candidates.version, record=engine, threads=1)
+    opener = RegisteredEngine(registry=registry, version=candidates.version, record=engine)
     return score_with(asked, engine, opener).model_dump()
 
 

@@ -36,9 +36,11 @@ class Rates(_Speed):
     fetch_cpu_s: float
     decode_cpu_s: float
     engine_s: float
-    """By the clock, with the engine's own threads."""
+    """By the clock, with the engine's own threads: one for each core of a node, unless engines share it."""
     engine_cpu_s: float
     """With making the rows."""
+    batch_size: int | None = None
+    """Images in one engine call; None in records of before it was measured."""
 
 
 class Hardware(_Speed):

@@ -41,12 +41,11 @@ def _score(settings: ScoreSettings, metrics: ScoreMetrics) -> int:
         if settings.compile_if_missing and not settings.dry_run:
             candidates = compile_missing(settings.registry, candidates, settings.engine)
         engine = choose_engine(candidates, settings.engine)
-        threads = cluster_resources(settings.engines, decode_on=settings.decode_on).threads
+        # What the cluster cannot do is told now, before anything is planned.
+        cluster_resources(settings.engines, decode_on=settings.decode_on)
         if settings.dry_run:
             return print_estimate(settings, work_of(settings, engine), engine)
-        opener = RegisteredEngine(
-            registry=settings.registry, version=candidates.version, record=engine, threads=threads
-        )
+        opener = RegisteredEngine(registry=settings.registry, version=candidates.version, record=engine)
         record = score_with(settings, engine, opener, metrics)
     metrics.show_record(record)
     print_summary(record, output)

@@ -33,6 +33,7 @@ from workers.tags import Lineage, TagForm
 _CHUNKS_PER_PASS = 16_384  # Each is one object in Ray: bounds the driver's memory. Four million images.
 _CALLS_OF_A_PROCESS = 200
 _CALLS_AT_ONCE = 2  # One batch in the engine, one being unpacked or made into rows.
+_CORES_OF_AN_ENGINE = 4  # At the least, where a node has several: each holds the weights anew.
 _DECODING_SHARE = 0.1  # Of a GPU; only says who runs where, the units that decode are not those that compute.
 _BLOCK_BYTES = 32 * 1024 * 1024
 
@@ -69,14 +70,15 @@ def plan_resources(
     """Share a cluster between engines and what feeds them.
 
     On CPUs the operating system shares the cores: a stage that waits takes none. So there are as many fetch tasks as
-    the measured costs ask for, and one more, and the engines have a thread for each core.
+    the measured costs ask for, and one more, and the engines of a node have a thread for each core. An engine that was
+    seen to keep only some of its threads busy gets others beside it.
 
     Args:
         cpus: CPUs of the cluster.
         gpus: GPUs of the cluster.
-        nodes: Machines of the cluster.
-        engines: Number of engine actors; None takes one for each GPU, or one.
-        rates: What an image costs; None makes a fetch task for every CPU.
+        nodes: Machines of the cluster that have CPUs.
+        engines: Number of engine actors; None takes one for each GPU, or as many on each node as keep its cores busy.
+        rates: What an image costs; None makes a fetch task for every CPU, and one engine for every node.
         decode_on: Whether fetch tasks, which also decode, need a part of a GPU.
 
     Raises:
@@ -84,8 +86,9 @@ def plan_resources(
     """
     if decode_on == "gpu" and not gpus:
         raise SettingsError("--decode-on gpu: there is no GPU in this cluster")
-    count = engines or max(1, gpus)
-    on_one_node = math.ceil(count / max(1, nodes))
+    nodes = max(1, nodes)
+    count = engines or gpus or nodes * _engines_of_a_node(cpus / nodes, rates)
+    on_one_node = math.ceil(count / nodes)
     # On a GPU an engine's share is the card; with more engines than cards they share one.
     engine_cpus = 0 if gpus else min(1.0, cpus / 4 / count)
     wanted = cpus
@@ -102,14 +105,23 @@ def plan_resources(
         fetch_gpus=decoding / math.ceil(fetchers / gpus) if decoding else 0,
         fetchers=fetchers,
         cores=cpus,
-        threads=None if gpus else max(1, int(cpus / max(1, nodes)) // on_one_node),
+        threads=None if gpus else max(1, int(cpus / nodes) // on_one_node),
     )
+
+
+def _engines_of_a_node(cores: float, rates: Rates | None) -> int:
+    """As many as keep the cores busy, by how many of them one engine with a thread for each was seen to keep."""
+    if rates is None:
+        return 1
+    busy = max(1.0, rates.engine_cpu_s / max(rates.engine_s, 1e-9))
+    return max(1, min(int(cores / busy), int(cores // _CORES_OF_AN_ENGINE)))
 
 
 def cluster_resources(engines: int | None, rates: Rates | None = None, decode_on: DecodeOn = "cpu") -> Resources:
     """``plan_resources`` for the cluster that this process is connected to."""
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    nodes = sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
+    # The head of a cluster often has no CPU to lend: nothing of a run goes there.
+    nodes = sum(bool(node["Alive"] and node["Resources"].get("CPU")) for node in ray.nodes())  # type: ignore[no-untyped-call]
     return plan_resources(total.get("CPU", 1.0), int(total.get("GPU", 0)), nodes, engines, rates, decode_on)
 
 
@@ -170,7 +182,7 @@ class Pipeline:
                     max_concurrent_calls_per_actor=_CALLS_AT_ONCE,
                     enable_true_multi_threading=True,
                 ),
-                fn_constructor_args=(self.opener, self.form, self.lineage),
+                fn_constructor_args=(self.opener, self.form, self.lineage, self.resources.threads),
             )
             batches = iter(tagged.iter_batches(batch_size=None, batch_format="pyarrow"))
             # Closed explicitly, since a stream that is left early would keep its actors and their CPUs.

@@ -19,8 +19,9 @@ from workers.engines import Engine, EngineOutput, EngineRecord, open_engine
 from workers.registry import Registry, Version
 from workers.tags import Lineage, TagForm, failed, object_schema, rows
 
-OpenEngine = Callable[[], Engine]
-"""Opens the engine on the machine where it is called. Travels to the actors."""
+OpenEngine = Callable[[int | None], Engine]
+"""Opens the engine on the machine where it is called, with so many CPU threads; None leaves it to the runtime.
+Travels to the actors."""
 
 LOAD_COLUMNS = (
     "shard", "position", "begun_at",
@@ -37,12 +38,10 @@ class RegisteredEngine:
     registry: str
     version: Version
     record: EngineRecord
-    threads: int | None
-    """CPU threads; None leaves it to the runtime."""
 
-    def __call__(self) -> Engine:
+    def __call__(self, threads: int | None) -> Engine:
         """Fetch it unless this machine has it, check its digest, open it."""
-        return open_engine(Registry(self.registry).fetch_engine(self.version, self.record), self.threads)
+        return open_engine(Registry(self.registry).fetch_engine(self.version, self.record), threads)
 
 
 class Predict:
@@ -52,9 +51,9 @@ class Predict:
     call unpacks the next batch or makes rows of the last one.
     """
 
-    def __init__(self, opener: OpenEngine, form: TagForm, lineage: Lineage) -> None:
+    def __init__(self, opener: OpenEngine, form: TagForm, lineage: Lineage, threads: int | None = None) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._engine = self._thread.submit(opener).result()
+        self._engine = self._thread.submit(opener, threads).result()
         self._form, self._lineage = form, lineage
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -19,7 +19,6 @@ from workers.runtime import ray_session
 from workers.score.engine import Candidates, choose_engine, find_candidates
 from workers.score.inventory import Selection, open_source
 from workers.score.metrics import ScoreMetrics
-from workers.score.pipeline import cluster_resources
 from workers.score.predict import RegisteredEngine
 from workers.score.run import fingerprint
 from workers.score.work import Work, finish_work
@@ -56,12 +55,7 @@ def retry_failed(settings: RunsRetrySettings) -> int:
                 source, Selection(), engine.fingerprint, scores=asked.scores, retry=record.run_id, reasons=reasons
             ),
         )
-        opener = RegisteredEngine(
-            registry=asked.registry,
-            version=candidates.version,
-            record=engine,
-            threads=cluster_resources(None).threads,
-        )
+        opener = RegisteredEngine(registry=asked.registry, version=candidates.version, record=engine)
         again = finish_work(asked, work, engine, opener, metrics)
     print_summary(again, output)
     return 0

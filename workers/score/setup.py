@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -30,6 +31,8 @@ from workers.settings import ScoreSettings
 from workers.storage import Store
 from workers.tags import Lineage, TagForm, tag_schema
 
+_BATCH_SIZE = 32
+"""Images in one engine call where nothing could be measured."""
 _RECORDED = {
     "include", "exclude", "limit", "engine", "scores", "shard_rows", "batch_size", "engines", "fetch_concurrency",
     "image_timeout_s", "decode_on", "max_object_bytes", "max_image_pixels", "max_failure_rate", "max_reason_rate",
@@ -56,15 +59,26 @@ def assembled(
     options = FetchOptions(
         size_px=engine.size_px,
         limits=ImageLimits(max_bytes=settings.max_object_bytes, max_pixels=settings.max_image_pixels),
-        batch_size=settings.batch_size,
+        batch_size=settings.batch_size or _BATCH_SIZE,
         concurrency=settings.fetch_concurrency,
         timeout_s=settings.image_timeout_s,
         decode_on=settings.decode_on,
     )
     form = tag_form(settings, engine)
     lineage = Lineage(model=engine.model, version=engine.version, engine=engine.fingerprint, run_id=plan.run_id)
-    gpus = cluster_resources(settings.engines, decode_on=settings.decode_on).engine_gpus
-    rates = measure_rates(source.store, output, plan, options, (opener, form, lineage), gpus=gpus, log=log)
+    alone = cluster_resources(settings.engines, decode_on=settings.decode_on)
+    rates = measure_rates(
+        source.store,
+        output,
+        plan,
+        options,
+        (opener, form, lineage, alone.threads),
+        batch_size=settings.batch_size,
+        gpus=alone.engine_gpus,
+        log=log,
+    )
+    if rates and rates.batch_size:
+        options = dataclasses.replace(options, batch_size=rates.batch_size)
     pipeline = Pipeline(
         source=source.store,
         output=output,
@@ -83,7 +97,7 @@ def assembled(
         engine,
         engines=resources.engines,
         device="gpu" if resources.engine_gpus else "cpu",
-        batch_size=settings.batch_size,
+        batch_size=options.batch_size,
     )
     committer = Committer(output, plan, shard_schema(settings, source, plan, engine))
     with (

@@ -48,10 +48,11 @@ class ScoreSettings(ClusterSettings, ModelSettings):
     """Write every class's probability."""
     shard_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 2048
     """Objects in one shard, the unit of commit and of resuming."""
-    batch_size: Count = 32
-    """Images in one engine call."""
+    batch_size: Count | None = None
+    """Images in one engine call; without it the fewest that a short trial before the run finds as fast as any."""
     engines: Count | None = None
-    """Number of engine actors; without it one for each GPU, or one on a machine without."""
+    """Number of engine actors; without it one for each GPU, or, without GPUs, as many on each node as the trial finds
+    to keep its cores busy."""
     fetch_concurrency: Count = 16
     """Requests in flight in each fetch task."""
     decode_on: DecodeOn = "cpu"

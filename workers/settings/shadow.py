@@ -31,8 +31,8 @@ class ShadowSettings(ClusterSettings, ModelSettings):
     Ray on this machine can reach."""
     engine: Literal["best", Target] = "best"
     """Engine of both models to use."""
-    batch_size: Count = 32
-    """Images in one engine call."""
+    batch_size: Count | None = None
+    """Images in one engine call; without it the fewest that a short trial before the run finds as fast as any."""
     price_per_hour: Annotated[float, Field(ge=0)] | None = None
     """Price of the machines for an hour, for the cost of a full re-tag."""
     html: str | None = None

@@ -121,7 +121,7 @@ def score_here(options) -> Callable[..., list[pa.Table]]:
 
     def score(output: Store, source: Store, plan: Plan, shard: int, engine=None) -> list[pa.Table]:
         predict = Predict(
-            lambda: engine or MeanEngine(),
+            lambda _threads: engine or MeanEngine(),
             TagForm(classes=ACTIONS, heatmap_hw=(2, 2)),
             Lineage(model="people", version=7, engine="cafe", run_id=plan.run_id),
         )

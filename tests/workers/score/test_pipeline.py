@@ -11,6 +11,7 @@ from ray.exceptions import RayTaskError
 
 from workers.errors import SettingsError, Throttled
 from workers.runs.plan import Plan
+from workers.runs.speed import Rates
 from workers.score.pipeline import _chunks, _worker_error, plan_resources
 
 
@@ -65,6 +66,38 @@ def test_engines_on_several_nodes_have_each_its_cores():
     Four engines on four nodes of eight cores: eight threads each.
     """
     assert 8 == plan_resources(32, gpus=0, nodes=4, engines=4).threads
+
+
+@pytest.mark.parametrize(
+    ("cpus", "nodes", "busy", "engines", "threads"),
+    [
+        pytest.param(2, 1, 2, 1, 2, id="all busy"),
+        pytest.param(2, 1, 1, 1, 2, id="too few cores for two"),
+        pytest.param(16, 1, 15, 1, 16, id="nearly all busy"),
+        pytest.param(16, 1, 5, 3, 5, id="a third busy"),
+        pytest.param(16, 1, 0.5, 4, 4, id="not even one"),
+        pytest.param(64, 4, 8, 8, 8, id="half of each node"),
+    ],
+)
+def test_engines_keep_the_cores_busy(cpus, nodes, busy, engines, threads):
+    """
+    One engine had a thread for each core of a node and kept so many of them busy; others get the rest.
+    """
+    rates = Rates(
+        images=8, request_s=0.01, fetch_cpu_s=0.001, decode_cpu_s=0.01, engine_s=0.01, engine_cpu_s=busy / 100
+    )
+
+    asked = plan_resources(cpus, gpus=0, nodes=nodes, engines=None, rates=rates)
+
+    assert (engines, threads) == (asked.engines, asked.threads)
+    assert 1 == plan_resources(cpus, gpus=0, nodes=nodes, engines=1, rates=rates).engines
+
+
+def test_every_node_without_a_gpu_has_an_engine():
+    """
+    Also when nothing could be measured.
+    """
+    assert 4 == plan_resources(32, gpus=0, nodes=4, engines=None).engines
 
 
 def test_chunks_cover_every_row_of_the_shards():

@@ -28,7 +28,6 @@ from workers.runtime import ray_session
 from workers.score.engine import choose_engine, find_candidates
 from workers.score.inventory import Selection, Source, list_objects, open_source
 from workers.score.metrics import ScoreMetrics
-from workers.score.pipeline import cluster_resources
 from workers.score.predict import RegisteredEngine
 from workers.score.run import fingerprint
 from workers.score.shadow.compare import COLUMNS, Comparison, compare
@@ -123,12 +122,7 @@ def _score(
     )
     asked = ScoreSettings(**shared | {"model": chosen.reference, "output": output, "shard_rows": 256})
     keys = hashlib.sha256("\n".join(sorted(sample.stratum_of)).encode()).hexdigest()
-    opener = RegisteredEngine(
-        registry=settings.registry,
-        version=chosen.version,
-        record=chosen.engine,
-        threads=cluster_resources(None).threads,
-    )
+    opener = RegisteredEngine(registry=settings.registry, version=chosen.version, record=chosen.engine)
     work = Work(
         source=source,
         objects=lambda _notes: iter([sample.objects]),
