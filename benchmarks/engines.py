@@ -6,6 +6,9 @@ The networks are lite0 at 224 pixels, ResNet-50 and Inception-ResNet-v2 at 448; 
 random, which costs the same time. ``--model`` measures a trained model instead. Every engine is first compared with the
 model on the very images, then the engines take turns, and the figure is the median over the rounds. Ratios of CPU
 seconds hold on a busy machine as well; images/s do not.
+
+The last column is the share of what a CPU second of these cores does in a product of two large matrices in the same
+precision: how much faster an engine could be.
 """
 
 from __future__ import annotations
@@ -21,8 +24,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
 
 from lga_model.calibration import Calibration
 from lga_model.checkpoint import ModelRecord, save_model
@@ -41,6 +46,9 @@ BATCH = 8
 THREADS = 2
 CALIBRATION_IMAGES = 32
 REFERENCE = "torch fp32"
+COLUMNS = "engine", "top-1 agreement", "probability", "CPU s/image", "images/s", "ratio of CPU s", "of the ceiling"
+CEILING_SIDE, CEILING_TRIES = 2048, 5
+CEILING_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 
 def random_model(backbone: str, size_px: int, folder: Path) -> Path:
@@ -90,10 +98,29 @@ def measure(engine: Engine, images_BHWC: np.ndarray) -> tuple[float, float]:
     return (time.process_time() - cpu) / len(images_BHWC), (time.perf_counter() - wall) / len(images_BHWC)
 
 
+def operations(source: Source, images_BHWC: NDArray[np.uint8]) -> int:
+    """Multiplications and additions in the convolutions and matrix products of a forward pass."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        source.graph(torch.tensor(images_BHWC))
+    return int(counter.get_total_flops())
+
+
+def ceiling(precision: str) -> float:
+    """Operations in a CPU second of the product of two square matrices: of some, the fastest."""
+    values = torch.ones(CEILING_SIDE, CEILING_SIDE, dtype=CEILING_DTYPES[precision])
+    multiply = torch._int_mm if precision == "int8" else torch.mm  # noqa: SLF001 - the one product of bytes there is
+    cpu_s = []
+    for _ in range(CEILING_TRIES):
+        begun = time.process_time()
+        multiply(values, values)
+        cpu_s.append(time.process_time() - begun)
+    return 2 * CEILING_SIDE**3 / min(cpu_s)
+
+
 def compare(name: str, source: Source, images_BHWC: np.ndarray, rounds: int) -> Table:
     """Measure all engines of one model."""
     table = Table(title=f"{name}, batch {BATCH}, {THREADS} threads, {rounds} rounds")
-    for column in ("engine", "top-1 agreement", "probability", "CPU s/image", "images/s", "ratio of CPU s"):
+    for column in COLUMNS:
         table.add_column(column, justify="right")
     timed = images_BHWC[:BATCH]
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
@@ -102,19 +129,29 @@ def compare(name: str, source: Source, images_BHWC: np.ndarray, rounds: int) -> 
             engines[label] = stack.enter_context(closing(open_engine(folder, THREADS)))
         expected = run_graph(source.graph, timed).probabilities_BA
         seconds: dict[str, list[tuple[float, float]]] = {label: [] for label in engines}
+        ceilings: dict[str, list[float]] = {precision: [] for precision in CEILING_DTYPES}
+        torch.set_num_threads(THREADS)
         differences = {}
         for label, engine in engines.items():
-            found = engine.infer(timed).probabilities_BA
-            differences[label] = (found.argmax(1) == expected.argmax(1)).mean(), np.abs(found - expected).max()
+            said = engine.infer(timed).probabilities_BA
+            differences[label] = (said.argmax(1) == expected.argmax(1)).mean(), np.abs(said - expected).max()
         for _ in range(rounds):
+            for precision, found in ceilings.items():
+                found.append(ceiling(precision))
             for label, engine in engines.items():
                 seconds[label].append(measure(engine, timed))
         reference = statistics.median(cpu for cpu, _ in seconds[REFERENCE])
+        gigas = {precision: statistics.median(found) / 1e9 for precision, found in ceilings.items()}
+        work = operations(source, timed[:1])
+        told = ", ".join(f"{precision} {giga:.0f}" for precision, giga in gigas.items())
+        table.caption = f"{work / 1e9:.1f} GFLOP an image; of a matrix product in a CPU second: {told}"
         for label, pairs in seconds.items():
             cpu, wall = (statistics.median(values) for values in zip(*pairs, strict=True))
             agreement, largest = differences[label]
+            giga = gigas.get(label.split()[1])
+            share = "" if giga is None or engines[label].device == "cuda" else f"{work / cpu / 1e9 / giga:.2f}"
             figures = (f"{agreement:.3f}", f"{largest:.1e}", f"{cpu:.4f}", f"{1 / wall:.1f}", f"{reference / cpu:.2f}")
-            table.add_row(label, *figures)
+            table.add_row(label, *figures, share)
     return table
 
 
@@ -134,7 +171,7 @@ def main() -> None:
                 bundle = random_model(backbone, int(size_px), Path(folder))
             source = load_source(Version(name="benchmark", number=0, uri=str(bundle)), bundle)
             images = photographs(arguments.images, source.record.config.image.size_px, BATCH + CALIBRATION_IMAGES)
-            Console().print(compare(network, source, images, arguments.rounds))
+            Console(width=130).print(compare(network, source, images, arguments.rounds))
 
 
 if __name__ == "__main__":
