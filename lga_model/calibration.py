@@ -158,9 +158,9 @@ def confidence_bins(
     """Sort images into equally wide ranges of confidence, the lowest first: a reliability diagram."""
     confidence_N = probabilities_NA.max(axis=1)
     correct_N = probabilities_NA.argmax(axis=1) == labels_N
-    bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
     images, confidence, correct = (
-        np.bincount(bin_N, weights=weights, minlength=bins) for weights in (None, confidence_N, correct_N)
+        np.bincount(_bin_of(confidence_N, bins), weights=weights, minlength=bins)
+        for weights in (None, confidence_N, correct_N)
     )
     with np.errstate(invalid="ignore"):
         columns = zip(images, confidence / images, correct / images, strict=True)
@@ -174,6 +174,21 @@ def expected_calibration_error(probabilities_NA: Floats, labels_N: NDArray[np.in
     """
     filled = [one for one in confidence_bins(probabilities_NA, labels_N, bins) if one.images]
     return sum(one.images * abs(one.accuracy - one.confidence) for one in filled) / len(labels_N)
+
+
+def calibration_error_by_chance(probabilities_NA: Floats, bins: int = 15) -> float:
+    """Give the expected calibration error that so many images would show if every confidence were exactly right.
+
+    In a bin with confidences c the number of right labels has the variance sum c (1 - c), and by the normal
+    distribution the mean gap sqrt(2 / pi * variance). With few images much of a calibration error is this.
+    """
+    confidence_N = probabilities_NA.max(axis=1)
+    variance = np.bincount(_bin_of(confidence_N, bins), weights=confidence_N * (1 - confidence_N))
+    return float(np.sqrt(2 / np.pi * variance).sum() / len(confidence_N))
+
+
+def _bin_of(confidence_N: Floats, bins: int) -> NDArray[np.intp]:
+    return np.minimum((confidence_N * bins).astype(np.intp), bins - 1)
 
 
 def _fit_temperature(logits_NA: Floats, labels_N: NDArray[np.integer]) -> float:

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lga_model.calibration import Calibration, ConfidenceBin, confidence_bins, expected_calibration_error
+from lga_model.calibration import (
+    Calibration,
+    ConfidenceBin,
+    calibration_error_by_chance,
+    confidence_bins,
+    expected_calibration_error,
+)
 
 Floats = NDArray[np.floating]
 
@@ -24,6 +30,8 @@ class Reliability:
 
     calibration_error: float
     """Expected calibration error, 15 bins."""
+    calibration_error_by_chance: float
+    """What a perfect calibration would show on so many images."""
     label_set_coverage: float
     """Share of label sets that hold the right label."""
     label_set_size: float
@@ -79,6 +87,7 @@ def measure_reliability(
     seen_N = np.zeros(len(action_N), bool) if person_peak_N is None else np.isfinite(person_peak_N)
     return Reliability(
         calibration_error=expected_calibration_error(probabilities_NA, action_N),
+        calibration_error_by_chance=calibration_error_by_chance(probabilities_NA),
         label_set_coverage=float(members_NA[np.arange(len(action_N)), action_N].mean()),
         label_set_size=float(members_NA.sum(axis=1).mean()),
         accepted=_share(verdict_N == "accept"),
@@ -123,7 +132,7 @@ def _auroc(positive_N: Floats | None, negative_M: Floats | None) -> float:
 
 def _nothing(nobody_images: int) -> Reliability:
     return Reliability(
-        calibration_error=math.nan, label_set_coverage=math.nan, label_set_size=math.nan, accepted=math.nan,
-        accepted_precision=math.nan, people_missed=math.nan, nobody_found=math.nan, nobody_accepted=math.nan,
+        calibration_error=math.nan, calibration_error_by_chance=math.nan, label_set_coverage=math.nan,
+        label_set_size=math.nan, accepted=math.nan, accepted_precision=math.nan, people_missed=math.nan, nobody_found=math.nan, nobody_accepted=math.nan,
         nobody_images=nobody_images, person_auroc=math.nan, risk_at_coverage=(), risk_area=math.nan, bins=(),
     )  # fmt: skip

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from lga_model.calibration import Calibration
+from lga_model.calibration import Calibration, expected_calibration_error
 from lga_model.reliability import measure_reliability, risk_coverage
 
 CALIBRATION = replace(
@@ -47,6 +47,24 @@ def test_the_calibration_error_sums_up_the_bins():
     ]
     assert all(math.isnan(one.accuracy) for one in found.bins if not one.images)
     assert pytest.approx(found.calibration_error) == gap
+
+
+def test_a_perfect_calibration_shows_the_error_of_chance():
+    """
+    Labels drawn with the very probabilities that were told, 400 times: the mean error is what was foretold, within a
+    few percent, and it is far from nothing.
+    """
+    random = np.random.default_rng(0)
+    probabilities_NA = random.dirichlet(np.full(5, 0.4), 300)
+    errors = [
+        expected_calibration_error(probabilities_NA, (random.random((300, 1)) > probabilities_NA.cumsum(axis=1)).sum(1))
+        for _ in range(400)
+    ]
+
+    found = measure_reliability(CALIBRATION, probabilities_NA, probabilities_NA.argmax(axis=1))
+
+    assert pytest.approx(np.mean(errors), rel=0.05) == found.calibration_error_by_chance
+    assert found.calibration_error_by_chance > 0.03
 
 
 def test_risk_rises_as_less_sure_photographs_are_kept():

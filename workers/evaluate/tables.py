@@ -62,6 +62,7 @@ def _reliability(evaluation: Evaluation) -> Table:
     table = Table(title="what its promises are worth here", show_header=False)
     for name, value in (
         ("calibration error", found.calibration_error),
+        ("a perfect calibration's, on so few", found.calibration_error_by_chance),
         ("label set holds the right label", found.label_set_coverage),
         ("labels in a set", found.label_set_size),
         ("share accepted", found.accepted),

@@ -39,12 +39,18 @@ def calibration(files: ModelFiles) -> Markup | None:
                 ("temperature", show.number(fitted.get("temperature"), 3)),
                 ("calibration error of the raw scores", before),
                 ("after calibration", after and f"{after} (on the photographs that it was fitted on)"),
-                (f"on {files.evaluated_split}", evaluated),
+                (f"on {files.evaluated_split}", evaluated and evaluated + _by_chance(files)),
             )
         ),
         element("div", _diagram(files), _risk(files), class_="plots"),
         _kept_promises(files),
     )
+
+
+def _by_chance(files: ModelFiles) -> str:
+    """How much of the calibration error means nothing; empty for files of a release that did not tell."""
+    chance = show.number(figures(files.evaluation, "reliability").get("calibration_error_by_chance"))
+    return "" if chance == show.NOTHING else f" (a perfect calibration's, on so few: {chance})"
 
 
 def _diagram(files: ModelFiles) -> Markup | None:
