@@ -133,6 +133,7 @@ def _auroc(positive_N: Floats | None, negative_M: Floats | None) -> float:
 def _nothing(nobody_images: int) -> Reliability:
     return Reliability(
         calibration_error=math.nan, calibration_error_by_chance=math.nan, label_set_coverage=math.nan,
-        label_set_size=math.nan, accepted=math.nan, accepted_precision=math.nan, people_missed=math.nan, nobody_found=math.nan, nobody_accepted=math.nan,
-        nobody_images=nobody_images, person_auroc=math.nan, risk_at_coverage=(), risk_area=math.nan, bins=(),
+        label_set_size=math.nan, accepted=math.nan, accepted_precision=math.nan,
+        people_missed=math.nan, nobody_found=math.nan, nobody_accepted=math.nan, nobody_images=nobody_images,
+        person_auroc=math.nan, risk_at_coverage=(), risk_area=math.nan, bins=(),
     )  # fmt: skip
