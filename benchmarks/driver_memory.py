@@ -22,9 +22,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from contest import CLASSES, DISTINCT, Job, make_model
 from rich.console import Console
 from rich.table import Table
-from score import CLASSES, DISTINCT, Job, make_model
 
 from workers.demo.local_s3 import local_s3
 from workers.registry import Registry
