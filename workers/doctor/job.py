@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.table import Table
+from rich.text import Text
 
 from workers.console import result_console
 from workers.doctor.checks import Finding, check_engines, check_gpu, check_packages, check_ray, check_store
@@ -25,5 +26,5 @@ def _print(findings: list[Finding]) -> None:
     for column in ("part", "state", "what was found"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        table.add_row(finding.part, SYMBOLS[finding.works], finding.detail)
+        table.add_row(finding.part, SYMBOLS[finding.works], Text(finding.detail))  # An extra's [name] is no markup.
     result_console().print(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -72,6 +72,13 @@ class Work(_Record):
     """CPU time of the driver for it."""
 
 
+class Pace(NamedTuple):
+    """Images/s."""
+
+    did: float
+    possible: float
+
+
 class Attempt(_Record):
     """One process that worked on the run."""
 
@@ -98,6 +105,19 @@ class Attempt(_Record):
     speed: SpeedOfLight | None = None
     """How near the run came to what the hardware allows."""
     work: Work = Field(default_factory=Work)
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast another run would be; None when this one scored nothing.
+
+        The start of a short run weighs heavily in what it did, and long ones come near to what is possible.
+        """
+        if not self.work.images or not self.wall_s:
+            return None
+        if self.speed:
+            return Pace(did=self.speed.achieved, possible=max(self.speed.achieved, self.speed.light))
+        overall = self.work.images / self.wall_s
+        return Pace(did=overall, possible=overall)
 
 
 class RunRecord(_Record):

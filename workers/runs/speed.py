@@ -16,7 +16,7 @@ Stage = Literal["fetch", "decode", "engine", "write"]
 ADVICE: dict[Stage, str] = {
     "fetch": "more requests at once (--fetch-concurrency), or run nearer to the bucket",
     "decode": "more CPU cores, decoding uses all of them; on a GPU host --decode-on gpu",
-    "engine": "a faster engine (lga compile --target openvino --precision int8, or a GPU and --target tensorrt)",
+    "engine": "int8 unless it is (lga compile --precision int8), more cores, or a GPU and --target tensorrt",
     "write": "fewer columns (--no-scores), or larger shards (--shard-rows)",
 }
 """What helps when a stage is the bottleneck."""

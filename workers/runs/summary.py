@@ -51,8 +51,8 @@ def summary(record: RunRecord, output: Store) -> list[tuple[str, str]]:
         lines += _speed_lines(last.speed)
         if last.problem:
             lines.append(("ended early", last.problem))
-    if record.quality and record.quality.drift:
-        lines.append(("drift (PSI)", _drift(record.quality)))
+    if record.quality and (told := _drift(record.quality)):
+        lines.append(("drift (PSI)", told))
     lines.append(("tags", output.uri(f"tags/run={record.run_id}/")))
     return lines
 

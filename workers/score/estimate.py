@@ -15,7 +15,7 @@ from workers.console import result_console
 from workers.engines import EngineRecord
 from workers.errors import SettingsError
 from workers.runs.listing import newest_records
-from workers.runs.record import RunRecord
+from workers.runs.record import Pace, RunRecord
 from workers.score.planning import Pending, PlanRequest, foresee
 from workers.score.work import Work
 from workers.settings import ScoreSettings
@@ -30,8 +30,7 @@ class Speed:
     """How fast a run of the same engine was."""
 
     run_id: str
-    images_per_s: float
-    """Without the start."""
+    pace: Pace
     startup_s: float
 
 
@@ -67,13 +66,8 @@ def measured_speed(records: Iterable[RunRecord], fingerprint: str) -> Speed | No
     """The speed of the newest run of an engine that was long enough to tell."""
     for record in records:
         for attempt in reversed(record.attempts):
-            busy_s = attempt.wall_s - attempt.startup_s
-            if record.engine == fingerprint and attempt.work.images >= _LEAST_IMAGES and busy_s > 0:
-                return Speed(
-                    run_id=record.run_id,
-                    images_per_s=attempt.work.images / busy_s,
-                    startup_s=attempt.startup_s,
-                )
+            if record.engine == fingerprint and attempt.work.images >= _LEAST_IMAGES and attempt.pace:
+                return Speed(run_id=record.run_id, pace=attempt.pace, startup_s=attempt.startup_s)
     return None
 
 
@@ -95,14 +89,16 @@ def estimate(settings: ScoreSettings, pending: Pending, speed: Speed | None) -> 
     if speed is None:
         lines.append(("time", "unknown: no run of this engine under this output yet; try it with --limit 1000"))
         return lines
-    seconds = speed.startup_s + pending.objects / speed.images_per_s
-    lines.append(
-        (
-            "time",
-            f"about {timedelta(seconds=round(seconds))} at the {speed.images_per_s:.1f} images/s of run {speed.run_id}",
-        )
-    )
+    most_s, least_s = (speed.startup_s + pending.objects / rate for rate in speed.pace)
+    time = _range(timedelta(seconds=round(least_s)), timedelta(seconds=round(most_s)))
+    pace = f"run {speed.run_id} did {speed.pace.did:.1f} images/s of the {speed.pace.possible:.1f} possible"
+    lines.append(("time", f"{time}: {pace}"))
     if settings.price_per_hour is not None:
-        cost = seconds / 3600 * settings.price_per_hour
-        lines.append(("cost", f"about {cost:.2f} at {settings.price_per_hour:g} an hour, without requests and traffic"))
+        least, most = (f"{seconds / 3600 * settings.price_per_hour:.2f}" for seconds in (least_s, most_s))
+        price = f"at {settings.price_per_hour:g} an hour, without requests and traffic"
+        lines.append(("cost", f"{_range(least, most)} {price}"))
     return lines
+
+
+def _range(least: object, most: object) -> str:
+    return f"about {most}" if str(least) == str(most) else f"{least} to {most}"

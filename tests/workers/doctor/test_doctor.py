@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from workers.__main__ import main
-from workers.doctor.checks import check_engines, check_ray, check_store
+from workers.doctor.checks import Finding, check_engines, check_ray, check_store
+from workers.doctor.job import _print
 from workers.storage import open_store
 
 
@@ -67,3 +68,12 @@ def test_the_command_exits_with_one_when_the_store_fails(ray_local, capsys):
     assert 1 == code
     assert "fails" in shown
     assert "Traceback" not in shown
+
+
+def test_the_name_of_an_extra_is_shown(capsys):
+    """
+    Brackets are no markup.
+    """
+    _print([Finding(part="engine tensorrt", works=None, detail="the extra [tensorrt] brings it")])
+
+    assert "the extra [tensorrt] brings it" in " ".join(capsys.readouterr().out.split())

@@ -46,6 +46,8 @@ class Retag:
     objects: int
     images_per_s: float
     hours: float
+    hours_possible: float
+    """A sample is short and its start weighs heavily: the truth lies between."""
     cost: float | None
 
 
@@ -90,14 +92,13 @@ def _shadow(settings: ShadowSettings, metrics: ScoreMetrics) -> int:
 
 
 def estimate_retag(record: RunRecord, objects: int, price_per_hour: float | None) -> Retag | None:
-    """Time and cost of scoring everything as fast as a run was, without its start; None when it scored nothing."""
-    images = sum(attempt.work.images for attempt in record.attempts)
-    busy_s = sum(max(0.0, attempt.wall_s - attempt.startup_s) for attempt in record.attempts)
-    if not images or not busy_s:
+    """Time and cost of scoring everything as fast as a run was; None when it scored nothing."""
+    paces = [attempt.pace for attempt in record.attempts if attempt.pace]
+    if not paces:
         return None
-    hours = objects / (images / busy_s) / 3600
+    hours, hours_possible = (objects / rate / 3600 for rate in paces[-1])
     cost = None if price_per_hour is None else hours * price_per_hour
-    return Retag(objects=objects, images_per_s=images / busy_s, hours=hours, cost=cost)
+    return Retag(objects=objects, images_per_s=paces[-1].did, hours=hours, hours_possible=hours_possible, cost=cost)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +187,9 @@ def lines(facts: dict[str, Any], comparison: Comparison, retag: Retag | None) ->
         yield name, "-" if value is None else f"{value:+.3f}" if "shift" in name else f"{value:.3f}"
     yield "tagged by one alone", f"production {comparison.only_production}, candidate {comparison.only_candidate}"
     if retag is not None:
-        cost = "" if retag.cost is None else f", cost about {retag.cost:.2f}"
-        yield "full re-tag", f"{retag.objects} objects at {retag.images_per_s:.1f} images/s: {retag.hours:.2f} h{cost}"
+        cost = "" if retag.cost is None else f", cost {retag.cost:.2f} at most"
+        time = f"{retag.hours_possible:.2f} to {retag.hours:.2f} h"
+        yield "full re-tag", f"{retag.objects} objects: {time} (at {retag.images_per_s:.1f} images/s){cost}"
 
 
 def _write(uri: str | None, text: str) -> None:

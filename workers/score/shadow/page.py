@@ -58,9 +58,9 @@ def _figures(comparison: dict[str, Any], retag: dict[str, Any] | None) -> Iterab
     yield "tagged by production alone", comparison["only_production"]
     yield "tagged by the candidate alone", comparison["only_candidate"]
     if retag is not None:
-        yield "full re-tag, hours on these machines", f"{retag['hours']:.2f} at {retag['images_per_s']:.1f} images/s"
+        yield "full re-tag, hours on these machines", f"{retag['hours_possible']:.2f} to {retag['hours']:.2f}"
         if retag["cost"] is not None:
-            yield "full re-tag, cost", f"{retag['cost']:.2f}"
+            yield "full re-tag, cost at most", f"{retag['cost']:.2f}"
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
