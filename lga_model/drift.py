@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Self
 
 import numpy as np
@@ -81,6 +81,34 @@ def drift(reference: Distribution, now: Distribution) -> Drift:
             [reference.classes.get(name, 0) for name in names], [now.classes.get(name, 0) for name in names]
         ),
     )
+
+
+def drift_beyond_chance(reference: Distribution, now: Distribution) -> Drift:
+    """``drift``, less what chance alone makes of so few photographs; 0 where that explains it all.
+
+    Between N and M photographs of one kind the index is (1/N + 1/M) times a chi-squared variable with a degree of
+    freedom for each filled bin but one (Yurdakul 2018). Its mean and two standard deviations are taken off: with 40
+    actions 0.7 between a night of 100 photographs and a validation split of 400.
+    """
+    found = drift(reference, now)
+    names = sorted(reference.classes.keys() | now.classes.keys())
+    chance = {
+        "confidence": _chance(reference.confidence, now.confidence),
+        "focus": _chance(reference.focus, now.focus),
+        "classes": _chance(
+            [reference.classes.get(name, 0) for name in names], [now.classes.get(name, 0) for name in names]
+        ),
+    }
+    return Drift(
+        **{name: None if index is None else max(0.0, index - chance[name]) for name, index in asdict(found).items()}
+    )
+
+
+def _chance(expected: Sequence[int], actual: Sequence[int]) -> float:
+    if not sum(expected) or not sum(actual):
+        return 0.0
+    freedom = sum(1 for e, a in zip(expected, actual, strict=True) if e or a) - 1
+    return (1 / sum(expected) + 1 / sum(actual)) * (freedom + 2 * math.sqrt(2 * freedom))
 
 
 def population_stability_index(expected: Sequence[int], actual: Sequence[int]) -> float | None:

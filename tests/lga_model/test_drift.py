@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lga_model.drift import BINS, Distribution, drift, population_stability_index
+from lga_model.drift import BINS, Distribution, drift, drift_beyond_chance, population_stability_index
 
 COUNTS = st.lists(st.integers(0, 1000), min_size=4, max_size=4)
 
@@ -62,6 +62,41 @@ def test_the_index_is_a_distance(first, second):
     assert 0 <= there < math.inf
     assert there == pytest.approx(back)
     assert 0 == pytest.approx(population_stability_index(first, first), abs=1e-12)
+
+
+@pytest.mark.parametrize("photographs", [20, 100, 1000])
+def test_chance_is_no_drift(photographs):
+    """
+    Nights of few photographs out of the very distribution of the reference: of 200 nights the index of 40 actions calls
+    most a shift where there are 20 or 100, and hardly one of them is left beyond chance.
+    """
+    random = np.random.default_rng(photographs)
+    labels = [f"action {number}" for number in range(40)]
+
+    def night(count: int) -> Distribution:
+        confidence = random.beta(4, 2, count)
+        return Distribution.of(confidence, confidence / 2, random.choice(labels, count).tolist())
+
+    reference = night(400)
+    nights = [night(photographs) for _ in range(200)]
+
+    assert photographs == 1000 or np.mean([drift(reference, one).classes > 0.25 for one in nights]) > 0.9
+    for output in ("confidence", "focus", "classes"):
+        assert np.mean([getattr(drift_beyond_chance(reference, one), output) > 0.25 for one in nights]) < 0.02
+
+
+def test_a_shift_is_more_than_chance():
+    """
+    A hundred photographs of one action, where the reference has forty; a model without heatmaps has no focus.
+    """
+    none = np.array([])
+    before = Distribution.of(np.full(400, 0.9), none, [f"action {number % 40}" for number in range(400)])
+    after = Distribution.of(np.full(100, 0.9), none, ["action 1"] * 100)
+    found = drift_beyond_chance(before, after)
+
+    assert found.classes > 1
+    assert 0 == found.confidence
+    assert found.focus is None
 
 
 def test_drift_speaks_of_each_output():

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from lga_model.drift import Distribution, Drift, drift
+from lga_model.drift import Distribution, Drift, drift_beyond_chance
 from workers.errors import ObjectMissing
 from workers.storage import open_store
 
@@ -96,7 +96,7 @@ class QualityTally:
         )
 
     def _drift(self, distribution: Distribution) -> Drift | None:
-        return None if self._reference is None else drift(self._reference, distribution)
+        return None if self._reference is None else drift_beyond_chance(self._reference, distribution)
 
     def _folders(self, keys: list[str]) -> NDArray[np.object_]:
         below = [key.removeprefix(self._prefix) for key in keys]

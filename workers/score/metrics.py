@@ -9,7 +9,7 @@ from datetime import datetime
 from prometheus_client import Counter, Gauge, Histogram
 from typing_extensions import override
 
-from lga_model.drift import Distribution, drift
+from lga_model.drift import Distribution, drift_beyond_chance
 from workers.engines import EngineRecord
 from workers.metrics import JobMetrics
 from workers.runs.plan import Plan
@@ -186,7 +186,7 @@ class ScoreMetrics(JobMetrics):
 
     def _show_drift(self, reference: Distribution, shard: Distribution) -> None:
         self._seen += shard
-        found = drift(reference, self._seen)
+        found = drift_beyond_chance(reference, self._seen)
         for output, index in (("confidence", found.confidence), ("focus", found.focus)):
             if index is not None:
                 self._drift.labels(output).set(index)
