@@ -98,7 +98,7 @@ def _measure(
 
 
 def fitting_batch(score: Callable[[pa.Table], object], images: pa.Table) -> int:
-    """Find how many images one call should take: of some numbers, the smallest that no larger one beats clearly.
+    """Find how many images one call should take: of some numbers, the smallest that no other beats clearly.
 
     Args:
         score: An engine at work.
@@ -107,15 +107,12 @@ def fitting_batch(score: Callable[[pa.Table], object], images: pa.Table) -> int:
     Returns:
         The number of images.
     """
-    best, best_s = 1, _image_s(score, images, 1)
+    tried = {1: _image_s(score, images, 1)}
     for batch in _BATCHES:
-        if batch > images.num_rows or best_s * batch > 2 * _TRIAL_S:
+        if batch > images.num_rows or min(tried.values()) * batch > 2 * _TRIAL_S:
             break
-        image_s = _image_s(score, images, batch)
-        if image_s > _GAIN * best_s:
-            break
-        best, best_s = batch, image_s
-    return best
+        tried[batch] = _image_s(score, images, batch)
+    return next(batch for batch, image_s in tried.items() if _GAIN * image_s <= min(tried.values()))
 
 
 def _image_s(score: Callable[[pa.Table], object], images: pa.Table, batch_size: int) -> float:
