@@ -46,7 +46,7 @@ def test_a_node_then_the_driver_then_a_worker_are_lost(server, place, undisturbe
     assert [2, 1] == [outcome["history"][0]["workers"], outcome["history"][-1]["workers"]]
     for one, other in zip(undisturbed, outcome["history"], strict=True):
         for figure in ("loss", "loss_classification", "loss_mask", "map", "focus"):
-            # Focus differed by 2.4e-4 once. A label that rounding flips would do that; whether one did was not looked at.
+            # Focus differed by 2.4e-4 once. A label that rounding flips would do that; whether one did is not known.
             abs_ = 2e-3 if figure == "focus" else 1e-4
             assert pytest.approx(one[figure], rel=1e-3, abs=abs_) == other[figure], figure
     assert max(undisturbed, key=lambda epoch: epoch["map"])["epoch"] == outcome["validation"]["epoch"]
