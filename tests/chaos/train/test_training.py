@@ -46,8 +46,9 @@ def test_a_node_then_the_driver_then_a_worker_are_lost(server, place, undisturbe
     assert [2, 1] == [outcome["history"][0]["workers"], outcome["history"][-1]["workers"]]
     for one, other in zip(undisturbed, outcome["history"], strict=True):
         for figure in ("loss", "loss_classification", "loss_mask", "map", "focus"):
-            # Focus differed by 2.4e-4 once. A label that rounding flips would do that; whether one did is not known.
-            abs_ = 2e-3 if figure == "focus" else 1e-4
+            # Adam moves a weight by a whole step when its gradient is rounding and nothing else. Gradients changed by
+            # 1e-7 of themselves moved the losses here by up to 1e-5, focus by twice that: as much as a loss it may differ.
+            abs_ = 1e-3 if figure == "focus" else 1e-4
             assert pytest.approx(one[figure], rel=1e-3, abs=abs_) == other[figure], figure
     assert max(undisturbed, key=lambda epoch: epoch["map"])["epoch"] == outcome["validation"]["epoch"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import onnx
 import pytest
 
@@ -33,6 +34,23 @@ def test_a_plan_is_built_for_gpus_that_are_not_here(tiny_ingredients, precision,
     assert Gpu(name=None, compute_capabilities=capabilities) == built.gpu
     onnx.checker.check_model(onnx.load_from_string(built.onnx))
     assert {weights} == weight_types(built.onnx)
+
+
+def test_a_plan_in_eight_bits_is_built_of_the_quantised_graph(tiny_ingredients):
+    """
+    The pairs that onnxruntime's quantiser writes are what the parser takes: no zero point, weights of eight bits.
+    """
+    images = np.random.default_rng(1).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    gpu = GpuBuild(capabilities=("8.9",), batch=4)
+    built = rtx.build(tiny_ingredients.varied(precision="int8", calibration=lambda: [images], gpu=gpu))
+    model = onnx.load_from_string(built.onnx)
+    stored = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+    zero_points = [stored[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+
+    assert len(built.data) > 100_000
+    assert len(zero_points) > 10
+    assert {"int8"} == {str(point.dtype) for point in zero_points}
+    assert not any(point.any() for point in zero_points)
 
 
 def weight_types(data: bytes) -> set[str]:
