@@ -47,7 +47,7 @@ def test_a_node_then_the_driver_then_a_worker_are_lost(server, place, undisturbe
     for one, other in zip(undisturbed, outcome["history"], strict=True):
         for figure in ("loss", "loss_classification", "loss_mask", "map", "focus"):
             # Adam moves a weight by a whole step when its gradient is rounding and nothing else. Gradients changed by
-            # 1e-7 of themselves moved the losses here by up to 1e-5, focus by twice that: as much as a loss it may differ.
+            # 1e-7 of themselves moved the losses here by up to 1e-5, focus by twice that: it may differ as a loss may.
             abs_ = 1e-3 if figure == "focus" else 1e-4
             assert pytest.approx(one[figure], rel=1e-3, abs=abs_) == other[figure], figure
     assert max(undisturbed, key=lambda epoch: epoch["map"])["epoch"] == outcome["validation"]["epoch"]
