@@ -74,6 +74,7 @@ def write_tags(output: Store, table: pa.Table) -> None:
         columns |= {
             "etag": etags,
             "status": ["ok"] * rows,
+            "scored_at": pa.repeat(pa.scalar(NOW, schema.field("scored_at").type), rows),
             "engine": [ENGINE] * rows,
             "scores": pa.FixedSizeListArray.from_arrays(pa.array(random.random(rows * 40).astype(np.float16)), 40),
             "heatmap": _maps(random, rows),

@@ -119,14 +119,14 @@ def _ledger(output: Store, source: Source, objects: Iterator[pa.Table], request:
 
 
 def _done(output: Store, source: Source, request: PlanRequest) -> Iterator[pa.Table]:
-    """Key and etag of every object of this source that need not be scored with this engine again."""
+    """Every row that this engine wrote of an object of this source: its key and etag, when, and whether it stands."""
     for _name, table in read_shards(
-        output, _of_equal_work(output, source, request), ["key", "etag", "status", "reason"]
+        output, _of_equal_work(output, source, request), ["key", "etag", "status", "reason", "scored_at"]
     ):
-        done = pc.equal(table["status"], "ok")
+        stands = pc.equal(table["status"], "ok")
         if request.skip_quarantined:
-            done = pc.or_(done, pc.fill_null(pc.is_in(table["reason"], pa.array(QUARANTINE)), fill_value=False))
-        yield table.filter(done).select(["key", "etag"])
+            stands = pc.or_(stands, pc.fill_null(pc.is_in(table["reason"], pa.array(QUARANTINE)), fill_value=False))
+        yield table.select(["key", "etag", "scored_at"]).append_column("stands", stands)
 
 
 def _of_equal_work(output: Store, source: Source, request: PlanRequest) -> Iterator[ShardName]:
@@ -153,7 +153,7 @@ class _Ledger:
         self._database.execute("set preserve_insertion_order = false")
         self._database.execute("set enable_progress_bar = false")
         self._database.execute("set timezone = 'UTC'")
-        self._database.execute("create table done (key varchar, etag varchar)")
+        self._database.execute("create table done (key varchar, etag varchar, scored_at timestamptz, stands bool)")
         self._database.execute(
             "create table listed (key varchar, etag varchar, size_bytes bigint, last_modified timestamptz)"
         )
@@ -170,9 +170,21 @@ class _Ledger:
             self._insert("listed", table.set_column(2, "size_bytes", pc.fill_null(table["size_bytes"], 0)))
 
     def add_done(self, tables: Iterable[pa.Table]) -> None:
-        """Take in what needs no scoring."""
+        """Take in the rows of earlier runs; those that need no scoring again are kept.
+
+        The latest row of an object is what readers see. An object that was overwritten and is again what it once was
+        has to be scored again: its latest row is of the bytes between.
+        """
         for table in tables:
             self._insert("done", table)
+        self._database.execute(
+            """
+            delete from done
+            using (select key, max(scored_at) as scored_at from done group by key having count(*) > 1) as latest
+            where done.key = latest.key and done.scored_at < latest.scored_at
+            """
+        )
+        self._database.execute("delete from done where not stands")
 
     def totals(self) -> Pending:
         """How much there is, and how much of it is to be scored."""

@@ -115,6 +115,25 @@ def test_what_failed_for_good_can_be_left_out(store_uri, photos):
     assert 1 == make(output, photos, request("r3", skip_quarantined=True)).skipped
 
 
+def test_the_latest_row_of_an_object_has_to_be_of_these_bytes(store_uri, photos):
+    """
+    Overwritten, scored, and put back: its latest row is of the bytes between, or says that they could not be scored,
+    so it is scored again. One that was changed for good, and one that failed at first, are not.
+    """
+    output, etag = open_store(store_uri), etags(photos)
+
+    def row(number: int, night: int, status: str = "ok", bytes_of: str | None = None) -> dict:
+        key, at = f"{number}.jpg", NOW.replace(day=night)
+        return {"key": key, "etag": bytes_of or etag[key], "status": status, "engine": "cafe", "scored_at": at}
+
+    put_rows(output, photos, [row(0, 1), row(1, 1), row(2, 1, bytes_of="older"), row(3, 1, "failed"), row(4, 1)], "r0")
+    put_rows(output, photos, [row(0, 2, bytes_of="other"), row(1, 2, "failed", "other"), row(2, 2), row(3, 2)], "r1")
+    plan = make(output, photos, request())
+
+    assert 3 == plan.skipped
+    assert {"0.jpg", "1.jpg"} == {key for keys in planned(output, plan) for key in keys if key < "5"}
+
+
 def test_an_object_that_is_listed_twice_is_one_object(store_uri, photos):
     """
     A list of keys may repeat itself; the plan does not.
