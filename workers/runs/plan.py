@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workers.errors import ObjectMissing, StorageError
+from workers.errors import ObjectMissing, SettingsError, StorageError
 from workers.storage import Store
 from workers.tags import object_schema, read_parquet
 
@@ -62,6 +62,13 @@ class Plan(BaseModel):
 def plan_key(run_id: str) -> str:
     """The key of ``plan.json`` under the output."""
     return f"runs/{run_id}/plan.json"
+
+
+def other_work(run_id: str) -> SettingsError:
+    """What to tell somebody who asks for a run with other settings than it was planned with."""
+    return SettingsError(
+        f"run {run_id} was started with another input, selection or engine; give those again, or choose another --run"
+    )
 
 
 def read_plan(output: Store, run_id: str) -> Plan | None:

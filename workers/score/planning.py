@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workers.errors import ConditionFailed, SettingsError
-from workers.runs.plan import LISTED, Plan, plan_key, read_plan
+from workers.errors import ConditionFailed, StorageError
+from workers.runs.plan import LISTED, Plan, other_work, plan_key, read_plan
 from workers.score.inventory import Source
 from workers.storage import Store
 from workers.tags import ShardName, list_shards, read_metadata, read_shards
@@ -28,8 +28,9 @@ _MEMORY = "64MB"  # Of the join; what does not fit goes to the temporary folder.
 _THREADS = 1  # Each sorts in memory of its own: with eight of them a million keys do not fit into twice as much.
 _WRITERS = 8
 
-QUARANTINE = ("not_an_image", "unsupported", "too_large", "truncated", "decode_error")
-"""Reasons that lie in the object itself: the same bytes fail again."""
+QUARANTINE = ("not_an_image", "unsupported", "truncated", "decode_error")
+"""Reasons that lie in the object itself: the same bytes fail again. Not ``too_large``: a run may have other limits."""
+_TRIES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +68,7 @@ def find_or_make_plan(
     """
     plan = read_plan(output, request.run_id) or _make(output, source, objects(), request)
     if plan.fingerprint != request.fingerprint:
-        raise SettingsError(
-            f"run {request.run_id} was started with another input, selection or engine; give those again, "
-            "or choose another --run"
-        )
+        raise other_work(request.run_id)
     return plan
 
 
@@ -101,13 +99,25 @@ def _make(output: Store, source: Source, objects: Iterator[pa.Table], request: P
         while some := list(itertools.islice(parts, 4 * _WRITERS)):
             list(pool.map(write, some))
             rows += sum(part.num_rows for _, part in some)
-    plan = plan.model_copy(update={"listed": listed, "skipped": listed - rows})
-    try:
-        output.put(plan_key(plan.run_id), (plan.model_dump_json(indent=2) + "\n").encode(), if_absent=True)
-    except ConditionFailed:
-        _forget(output, plan)
-        plan = read_plan(output, plan.run_id) or plan
-    return plan
+    return _agreed(output, plan.model_copy(update={"listed": listed, "skipped": listed - rows}))
+
+
+def _agreed(output: Store, plan: Plan) -> Plan:
+    """Make this the plan of its run, unless there is one; gives the one that counts.
+
+    Raises:
+        StorageError: If the store neither takes the plan nor shows another.
+    """
+    for _ in range(_TRIES):
+        with contextlib.suppress(ConditionFailed):
+            output.put(plan_key(plan.run_id), (plan.model_dump_json(indent=2) + "\n").encode(), if_absent=True)
+            return plan
+        # No plan there: two wrote at the same moment, and the store refused both.
+        if (there := read_plan(output, plan.run_id)) is not None:
+            if there.parts != plan.parts:  # Else it is ours: it arrived, and only its answer was lost.
+                _forget(output, plan)
+            return there
+    raise StorageError("write", output.uri(plan_key(plan.run_id)), "the store refuses it each time; start again later")
 
 
 @contextlib.contextmanager
@@ -126,6 +136,8 @@ def _done(output: Store, source: Source, request: PlanRequest) -> Iterator[pa.Ta
         stands = pc.equal(table["status"], "ok")
         if request.skip_quarantined:
             stands = pc.or_(stands, pc.fill_null(pc.is_in(table["reason"], pa.array(QUARANTINE)), fill_value=False))
+        # A list of keys alone knows no ETags, and so not what is unchanged.
+        stands = pc.and_(stands, pc.fill_null(pc.not_equal(table["etag"], ""), fill_value=False))
         yield table.select(["key", "etag", "scored_at"]).append_column("stands", stands)
 
 

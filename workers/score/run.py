@@ -16,6 +16,7 @@ import json
 from datetime import datetime
 
 from workers.errors import ConditionFailed, ObjectMissing, SettingsError, StorageError
+from workers.runs.plan import other_work, read_plan
 from workers.runs.record import is_finished
 from workers.score.inventory import Selection, Source
 from workers.storage import Store
@@ -45,13 +46,17 @@ def claim_run(output: Store, digest: str, wanted: str | None, now: datetime) -> 
         now: Names a new run.
 
     Raises:
-        SettingsError: If the name is one that other files have.
+        SettingsError: If the name is one that other files have, or the run of that name is other work.
     """
     if wanted is not None and wanted.startswith(("current-", "lease-")):
         raise SettingsError(f"--run {wanted}: names that start with 'current-' or 'lease-' are taken; choose another")
+    if wanted is not None and _is_other_work(output, wanted, digest):
+        raise other_work(wanted)
     pointer = f"runs/current-{digest[:8]}.json"
     for _ in range(_TRIES):
         current, token = _current(output, pointer)
+        if current is not None and _is_other_work(output, current, digest):
+            current = None  # Two works began with one name, and the other one planned it first.
         if current is not None and not is_finished(output, current):
             return wanted or current
         chosen = wanted or f"{now:%Y%m%dT%H%M%SZ}-{digest[:8]}"
@@ -63,6 +68,11 @@ def claim_run(output: Store, digest: str, wanted: str | None, now: datetime) -> 
             continue  # Another attempt was faster: look at what it chose.
         return chosen
     raise StorageError("claim a run in", output.uri(pointer), "other attempts keep changing it; start again later")
+
+
+def _is_other_work(output: Store, run_id: str, digest: str) -> bool:
+    plan = read_plan(output, run_id)
+    return plan is not None and plan.fingerprint != digest
 
 
 def lease_key(digest: str) -> str:

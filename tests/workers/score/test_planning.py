@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from workers.errors import SettingsError, StorageError
-from workers.runs.plan import plan_key, read_part, read_plan
+from workers.errors import ConditionFailed, SettingsError, StorageError
+from workers.runs.plan import LISTED, plan_key, read_part, read_plan
 from workers.score.inventory import Selection, list_objects, open_source
 from workers.score.planning import PlanRequest, find_or_make_plan, foresee
 from workers.storage import FolderStore, open_store
@@ -97,7 +97,8 @@ def test_unchanged_objects_are_skipped(store_uri, photos):
 
 def test_what_failed_for_good_can_be_left_out(store_uri, photos):
     """
-    With ``skip_quarantined`` an unchanged object that is no image is not tried again; one that was throttled is.
+    With ``skip_quarantined`` an unchanged object that is no image is not tried again; one that was throttled is, and
+    one that was too large for that run.
     """
     output, etag = open_store(store_uri), etags(photos)
     failed = {"status": "failed", "engine": "cafe"}
@@ -108,6 +109,7 @@ def test_what_failed_for_good_can_be_left_out(store_uri, photos):
             failed | {"key": "0.jpg", "etag": etag["0.jpg"], "reason": "not_an_image"},
             failed | {"key": "1.jpg", "etag": etag["1.jpg"], "reason": "throttled"},
             failed | {"key": "2.jpg", "etag": "older", "reason": "not_an_image"},
+            failed | {"key": "3.jpg", "etag": etag["3.jpg"], "reason": "too_large"},
         ],
     )
 
@@ -204,6 +206,45 @@ def test_the_first_plan_wins(store_uri, photos):
     assert first == second == read_plan(output, "r2")
     assert 4 == second.listed
     assert {second.part_key(0), second.part_key(1)} == {info.key for info in output.list("runs/r2/plan/")}
+
+
+class DeafStore(FolderStore):
+    """The answer to the first writing of a plan is lost: the client asks again, and hears that it is there."""
+
+    arrives = True
+
+    def put(self, key, data, **conditions):
+        if key.endswith("plan.json") and "asked" not in self.__dict__:
+            self.asked = True
+            if self.arrives:
+                super().put(key, data, **conditions)
+            raise ConditionFailed("write", key, "it is there")
+        return super().put(key, data, **conditions)
+
+
+@pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "refused for nobody's sake"])
+def test_a_plan_whose_answer_was_lost_is_kept(tmp_path, photos, arrives):
+    """
+    The plan that is there may be our own: its parts stay. None at all may be there, when the store refused two at once.
+    """
+    output = DeafStore(tmp_path / "output")
+    output.arrives = arrives
+    plan = make(output, photos, request())
+
+    assert plan == read_plan(output, "r2")
+    assert [3, 3, 2] == [len(keys) for keys in planned(output, plan)]
+
+
+def test_nothing_is_unchanged_without_etags(tmp_path, photos):
+    """
+    A list of keys alone does not tell whether the bytes are still those that were scored.
+    """
+    output, source = open_store(str(tmp_path / "output")), open_source(photos)
+    (table,) = list_objects(source, Selection(), output)
+    table = table.set_column(1, LISTED.field("etag"), pa.array([""] * table.num_rows))
+    put_rows(output, photos, [{"key": "0.jpg", "etag": "", "status": "ok", "engine": "cafe"}])
+
+    assert 0 == find_or_make_plan(output, source, lambda: iter([table]), request()).skipped
 
 
 def test_a_run_of_another_work_is_refused(store_uri, photos):

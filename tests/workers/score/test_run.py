@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from workers.errors import SettingsError
+from workers.runs.plan import Plan, plan_key
 from workers.runs.record import RunRecord, read_record, update_record
 from workers.score.inventory import Selection, open_source
 from workers.score.run import claim_run, fingerprint
@@ -85,6 +86,23 @@ def test_a_name_that_was_asked_for_is_taken(store_uri):
     assert "other" == claim_run(output, DIGEST, "other", NOW)
     with pytest.raises(SettingsError, match="current-"):
         claim_run(output, DIGEST, "current-x", NOW)
+
+
+def test_a_name_of_other_work_is_refused_and_leaves_nothing(store_uri):
+    """
+    The next attempt without a name starts a run of its own, also when the name was taken between claim and plan.
+    """
+    output, other = open_store(store_uri), "f" * 64
+    plan = Plan(
+        run_id="mine", fingerprint=DIGEST, parts="a", listed=0, skipped=0, shard_rows=1, created_at=NOW
+    ).model_dump_json()
+    assert "early" == claim_run(output, other, "early", NOW)
+    output.put(plan_key("early"), plan.encode())
+    output.put(plan_key("mine"), plan.encode())
+
+    with pytest.raises(SettingsError, match="run mine was started with another input"):
+        claim_run(output, other, "mine", NOW)
+    assert "20260102T030405Z-ffffffff" == claim_run(output, other, None, NOW)
 
 
 def test_the_fingerprint_is_of_the_work(tmp_path):
