@@ -26,9 +26,13 @@ NARROWER: dict[str, Any] = {
     "schedule": {"type": "string", "pattern": r"^(@\w+|(\S+\s+){4}\S+)$"},
     "digest": {"type": "string", "pattern": r"^(sha256:[0-9a-f]{64})?$"},
     "rayVersion": {"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
+    "tmpSize": {"type": "string", "minLength": 1},
     "port": {"type": "integer", "minimum": 1024, "maximum": 65535},
 }
 """Values that know more than their type."""
+
+OWN_SETTINGS = ("config", "metrics_port", "metrics_host", "ray_address")
+"""Settings that the chart makes from other values: ports and policies follow those."""
 
 GROUP_NAME = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,20}$"}
 
@@ -47,7 +51,10 @@ def schema() -> str:
         properties["settings"] = _settings(COMMANDS[command])
         if "ray" in properties:
             properties["ray"] = {"$ref": "#/properties/ray"}
-    document["properties"]["settings"] = {"type": "object", "propertyNames": {"enum": sorted(known_settings())}}
+    document["properties"]["settings"] = {
+        "type": "object",
+        "propertyNames": {"enum": sorted(known_settings() - set(OWN_SETTINGS))},
+    }
     document["properties"]["ray"]["properties"]["workerGroups"]["items"]["properties"]["name"] = GROUP_NAME
     document["properties"]["global"] = {"type": "object"}
     return json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **document}, indent=2) + "\n"
@@ -72,8 +79,8 @@ def _schema_of(name: str, value: Any) -> dict[str, Any]:  # noqa: ANN401, PLR091
 
 
 def _settings(command: type[CommandSettings]) -> dict[str, Any]:
-    """The settings that the program has; the value itself the program checks. ``config`` is the chart's own."""
-    names = [name for name in command.model_fields if name != "config"]
+    """The settings that the program has; the value itself the program checks. Some are the chart's own."""
+    names = [name for name in command.model_fields if name not in OWN_SETTINGS]
     return {"type": "object", "additionalProperties": False, "properties": {name: {} for name in names}}
 
 

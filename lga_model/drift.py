@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -37,18 +37,23 @@ class Distribution:
         return sum(self.confidence)
 
     @classmethod
-    def of(cls, confidence_N: NDArray[np.floating], focus_N: NDArray[np.floating], labels_N: Iterable[str]) -> Self:
+    def of(
+        cls,
+        confidence_N: NDArray[np.floating],
+        focus_N: NDArray[np.floating],
+        labels: Iterable[str] | Mapping[str, int],
+    ) -> Self:
         """Count photographs.
 
         Args:
             confidence_N: Probability of each label, in [0, 1].
             focus_N: In [0, 1]; NaN where there is none. Its length may differ.
-            labels_N: The labels.
+            labels: The label of each, or how many have each.
         """
         return cls(
             confidence=_histogram(confidence_N),
             focus=_histogram(focus_N),
-            classes=dict(sorted(Counter(labels_N).items())),
+            classes=dict(sorted(Counter(labels).items())),
         )
 
     def __add__(self, other: Distribution) -> Distribution:
@@ -73,14 +78,7 @@ class Drift:
 
 def drift(reference: Distribution, now: Distribution) -> Drift:
     """Compare two distributions output by output."""
-    names = sorted(reference.classes.keys() | now.classes.keys())
-    return Drift(
-        confidence=population_stability_index(reference.confidence, now.confidence),
-        focus=population_stability_index(reference.focus, now.focus),
-        classes=population_stability_index(
-            [reference.classes.get(name, 0) for name in names], [now.classes.get(name, 0) for name in names]
-        ),
-    )
+    return Drift(**{name: population_stability_index(*counts) for name, counts in _counts(reference, now).items()})
 
 
 def drift_beyond_chance(reference: Distribution, now: Distribution) -> Drift:
@@ -90,23 +88,28 @@ def drift_beyond_chance(reference: Distribution, now: Distribution) -> Drift:
     freedom for each filled bin but one (Yurdakul 2018). Its mean and two standard deviations are taken off: with 40
     actions 0.7 between a night of 100 photographs and a validation split of 400.
     """
-    found = drift(reference, now)
+    return Drift(**{name: _index_beyond_chance(*counts) for name, counts in _counts(reference, now).items()})
+
+
+def _counts(reference: Distribution, now: Distribution) -> dict[str, tuple[Sequence[int], Sequence[int]]]:
+    """What is compared, by output: counts of the same bins on both sides."""
     names = sorted(reference.classes.keys() | now.classes.keys())
-    chance = {
-        "confidence": _chance(reference.confidence, now.confidence),
-        "focus": _chance(reference.focus, now.focus),
-        "classes": _chance(
-            [reference.classes.get(name, 0) for name in names], [now.classes.get(name, 0) for name in names]
+    return {
+        "confidence": (reference.confidence, now.confidence),
+        "focus": (reference.focus, now.focus),
+        "classes": (
+            [reference.classes.get(name, 0) for name in names],
+            [now.classes.get(name, 0) for name in names],
         ),
     }
-    return Drift(
-        **{name: None if index is None else max(0.0, index - chance[name]) for name, index in asdict(found).items()}
-    )
+
+
+def _index_beyond_chance(expected: Sequence[int], actual: Sequence[int]) -> float | None:
+    index = population_stability_index(expected, actual)
+    return None if index is None else max(0.0, index - _chance(expected, actual))
 
 
 def _chance(expected: Sequence[int], actual: Sequence[int]) -> float:
-    if not sum(expected) or not sum(actual):
-        return 0.0
     freedom = sum(1 for e, a in zip(expected, actual, strict=True) if e or a) - 1
     return (1 / sum(expected) + 1 / sum(actual)) * (freedom + 2 * math.sqrt(2 * freedom))
 

@@ -12,6 +12,7 @@ a run that failed would look like one that stands still.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import tempfile
 import time
@@ -26,7 +27,7 @@ from workers.errors import SettingsError, WorkerError
 from workers.logs import get_log
 from workers.settings import MetricsSettings
 
-Command = Literal["score", "shadow", "train", "compile"]
+Command = Literal["score", "retry", "shadow", "train", "compile"]
 
 _PUSH_TIMEOUT_S = 10.0
 _GROUP = ("command", "pipeline")
@@ -49,6 +50,7 @@ class JobMetrics:
             "lga_run_deadline_timestamp_seconds", "When the run should have ended (--deadline-s); +Inf without one.",
             registry=self.registry,
         )  # fmt: skip
+        self._deadline.set(float("inf"))
         self._command, self._pipeline = "", ""
 
     def begin(self, command: Command, settings: MetricsSettings) -> None:
@@ -182,7 +184,7 @@ def _leave_behind(last_run: LastRun, command: Command, settings: MetricsSettings
     if settings.pushgateway is not None:
         try:
             last_run.push(settings.pushgateway, command, settings.pipeline)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             get_log().warning("metrics.push_failed", reason=str(error))
 
 

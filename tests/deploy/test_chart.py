@@ -445,6 +445,31 @@ def test_drivers_that_share_a_head_do_not_share_a_port():
     assert served == {open_ports[endpoint["port"]] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
 
 
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("", "runbook.md#"),
+        ("https://runbooks.example.com/lga", "https://runbooks.example.com/lga/runbook.md#"),
+        ("https://runbooks.example.com/lga/", "https://runbooks.example.com/lga/runbook.md#"),
+    ],
+)
+def test_alerts_lead_to_the_runbook(base, url):
+    """
+    Whether the address ends in a slash or not.
+    """
+    documents = render(scenario(metrics={"prometheusRule": {"enabled": True, "runbookBaseUrl": base}}))
+    (rules,) = (one for one in documents if one["kind"] == "PrometheusRule")
+    urls = [
+        rule["annotations"]["runbook_url"]
+        for group in rules["spec"]["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+
+    assert urls
+    assert all(each.startswith(url) for each in urls)
+
+
 def test_the_object_store_reaches_every_pod_without_its_secret():
     """
     Endpoint and region as variables, keys by the name of a secret that is there already; none is in the chart.
@@ -488,6 +513,8 @@ def test_the_object_store_reaches_every_pod_without_its_secret():
         ({"jobs": {"score": {"ray": {"workerGroups": [GROUP, GROUP]}}}}, "jobs.score.ray: two worker groups"),
         ({"jobs": {"score": {"ray": {"autoscalling": True}}}}, "autoscalling"),
         ({"jobs": {"score": {"nodeSelector": {}}}}, "nodeSelector"),
+        ({"jobs": {"score": {"settings": {"metrics_port": 9999}}}}, "metrics_port"),
+        ({"tmpSize": ""}, "tmpSize"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(changed, told):

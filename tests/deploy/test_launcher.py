@@ -20,8 +20,9 @@ PROGRAM = Path(__file__).resolve().parents[2] / "deploy" / "helm" / "lga" / "fil
 class Api:
     """An API server with RayJobs; each look at one takes the next of its states, or answers with an error."""
 
-    def __init__(self, states: list[tuple[str, str] | int], create: list[int], age_s: float) -> None:
+    def __init__(self, states: list[tuple[str, str] | int], create: list[int], age_s: float, owners: list[str]) -> None:
         self.states, self.create = iter(states), iter(create)
+        self.owners = iter(owners)
         self.created = (datetime.now(UTC) - timedelta(seconds=age_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.asked: list[tuple[str, str]] = []
         self.bodies: list[dict] = []
@@ -48,7 +49,9 @@ class Api:
                     return
                 status = dict(zip(("jobDeploymentStatus", "jobStatus"), state, strict=True))
                 spec = {"activeDeadlineSeconds": 3600}
-                self.answer(200, {"metadata": {"creationTimestamp": api.created}, "spec": spec, "status": status})
+                owner = next(api.owners, "4711")
+                metadata = {"creationTimestamp": api.created, "ownerReferences": [{"uid": owner}]}
+                self.answer(200, {"metadata": metadata, "spec": spec, "status": status})
                 api.looked.set()
 
             def do_DELETE(self) -> None:
@@ -67,9 +70,14 @@ def start(tmp_path):
     running = []
 
     def run(
-        name: str, *, states: list[tuple[str, str] | int], create: list[int], age_s: float = 0
+        name: str,
+        *,
+        states: list[tuple[str, str] | int],
+        create: list[int],
+        age_s: float = 0,
+        owners: tuple[str, ...] = (),
     ) -> tuple[Api, subprocess.Popen[str]]:
-        api = Api(states, create, age_s)
+        api = Api(states, create, age_s, list(owners))
         path = tmp_path / "score.json"
         spec = {"entrypoint": "python -m workers train --run retrain-$(JOB_UID)"}
         path.write_text(json.dumps({"kind": "RayJob", "metadata": {"labels": {}}, "spec": spec}))
@@ -122,10 +130,23 @@ def test_a_second_launcher_follows_the_run_of_the_first(start):
     """
     The RayJob is there already: nothing is started twice.
     """
-    _, process = start("lga-score-29", states=[("Complete", "SUCCEEDED")], create=[409])
+    _, process = start("lga-score-29", states=[("Running", "RUNNING"), ("Complete", "SUCCEEDED")], create=[409])
 
     assert "is there already" in process.communicate(timeout=30)[0]
     assert 0 == process.returncode
+
+
+def test_the_run_of_an_earlier_start_of_that_name_is_not_followed(start):
+    """
+    One that was done would be taken for this start's: the launcher waits until Kubernetes has collected it.
+    """
+    done = ("Complete", "SUCCEEDED")
+    states = [done, ("Failed", "FAILED")]
+    api, process = start("lga-score-29", states=states, create=[409, 201], owners=("0815",))
+    told = process.communicate(timeout=30)[0]
+
+    assert (5, 2) == (process.returncode, len(api.bodies)), told
+    assert "created the RayJob" in told
 
 
 def test_a_server_that_is_busy_is_asked_again_and_one_that_refuses_is_not(start):

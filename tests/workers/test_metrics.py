@@ -114,12 +114,13 @@ def test_a_failure_keeps_the_last_success(tmp_path, error, code):
     assert success == found["lga_last_run_success_timestamp_seconds"] < found["lga_last_run_end_timestamp_seconds"]
 
 
-def test_a_dead_pushgateway_costs_nothing(metrics, capsys):
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "http://127.0.0.1:9091x"])
+def test_a_dead_pushgateway_costs_nothing(metrics, capsys, address):
     """
-    The job ends as it would have; the log says that nobody was told.
+    The job ends as it would have, also where there can be none at that address; the log says that nobody was told.
     """
     configure_logs("console", "info")
-    with published(metrics, "score", settings(pushgateway="127.0.0.1:1")):
+    with published(metrics, "score", settings(pushgateway=address)):
         pass
 
     assert "metrics.push_failed" in "".join(capsys.readouterr())

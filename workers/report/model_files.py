@@ -99,11 +99,14 @@ def read_evaluations(uris: Sequence[str]) -> list[Document]:
 
 
 def check_used(evaluations: Sequence[Document], models: Sequence[ModelFiles]) -> None:
-    """See that each evaluation belongs to a model of the page.
+    """See that each evaluation belongs to a model of the page, and each model has one at the most.
 
     Raises:
-        SettingsError: If one does not: its figures would silently be missing.
+        SettingsError: If not: figures would silently be missing.
     """
+    for files in models:
+        if sum(_is_of(evaluation, files.version) for evaluation in evaluations) > 1:
+            raise SettingsError(f"--evaluation holds figures of {files.name} twice; give one file for each model")
     for evaluation in evaluations:
         if not any(_is_of(evaluation, files.version) for files in models):
             measured = f"{evaluation.get('model')}:{evaluation.get('version')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import asdict
 from datetime import datetime
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -139,6 +140,10 @@ class ScoreMetrics(JobMetrics):
             self.last_run.set("images_per_second", record.attempts[-1].images_per_s)
         for name, histogram in (("confidence_mean", self._confidence), ("focus_mean", self._focus)):
             self.last_run.set(name, _mean(histogram))
+        if record.quality and record.quality.drift:
+            # Of all shards, whichever attempt wrote them.
+            for output, index in asdict(record.quality.drift).items():
+                self.last_run.set("drift_psi", index, output)
 
     def show_ledger(self, plan: Plan, written: int) -> None:
         """Set the gauges.
@@ -182,15 +187,14 @@ class ScoreMetrics(JobMetrics):
         for focus in committed.focus:
             self._focus.observe(focus)
         if self._reference is not None:
-            self._show_drift(self._reference, Distribution.of(committed.confidence, committed.focus, ()))
+            self._show_drift(self._reference, Distribution.of(committed.confidence, committed.focus, committed.labels))
 
     def _show_drift(self, reference: Distribution, shard: Distribution) -> None:
         self._seen += shard
         found = drift_beyond_chance(reference, self._seen)
-        for output, index in (("confidence", found.confidence), ("focus", found.focus)):
+        for output, index in asdict(found).items():
             if index is not None:
                 self._drift.labels(output).set(index)
-                self.last_run.set("drift_psi", index, output)
 
 
 def _mean(histogram: Histogram) -> float | None:

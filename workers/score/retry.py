@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from workers.engines import EngineRecord
 from workers.errors import SettingsError
-from workers.metrics import served
+from workers.metrics import published
 from workers.runs.listing import chosen_run
 from workers.runs.plan import LISTED
 from workers.runs.record import RunRecord, read_record
@@ -46,7 +46,7 @@ def retry_failed(settings: RunsRetrySettings) -> int:
     same = Candidates(version=candidates.version, engines=_same_engine(candidates, record))
     source = open_source(record.input)
     metrics = ScoreMetrics()
-    with ray_session(settings.ray_address), served(metrics, asked.metrics_port, asked.metrics_host):
+    with published(metrics, "retry", asked), ray_session(settings.ray_address):
         engine = choose_engine(same, "best")
         work = Work(
             source=source,
@@ -57,6 +57,7 @@ def retry_failed(settings: RunsRetrySettings) -> int:
         )
         opener = RegisteredEngine(registry=asked.registry, version=candidates.version, record=engine)
         again = finish_work(asked, work, engine, opener, metrics)
+        metrics.show_record(again)
     print_summary(again, output)
     return 0
 

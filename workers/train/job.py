@@ -58,6 +58,7 @@ def _train(settings: TrainSettings, metrics: TrainMetrics) -> int:
     trained = newest is not None and newest[0].step >= epochs * prepared.steps_per_epoch
     metrics.show_run(run, settings.name)
     metrics.epochs.set(epochs)
+    metrics.epoch.set(epochs if trained else 0)
     with ray_session(settings.ray_address):
         started = time.monotonic()
         unusable = {} if trained else _train_on_cluster(settings, prepared, run, metrics)

@@ -166,6 +166,7 @@ class Watch:
                 get_log().warning("train.workers_restarted", attempt=self._attempts, finished_epochs=epoch)
                 self._metrics.restarts.inc()
             self._epoch = epoch
+            self._metrics.epoch.set(epoch)
             self._bar.reach(epoch * self._images_per_epoch + images, self._title(None))
         if mail.work.steps:
             self._metrics.record_work(mail.work)

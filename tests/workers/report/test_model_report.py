@@ -126,6 +126,9 @@ def test_an_evaluation_goes_before_the_validation(registry, tmp_path, capsys):
     assert "fewer than 20 photographs, so hardly known: <bdi>climbing</bdi> (3)." in page
     assert 2 == code
     assert "figures of with:1" in capsys.readouterr().err
+    twice = [*map(str, given), str(tmp_path / "e.json"), "--model", "with:1", "--html", str(tmp_path / "other.html")]
+    assert 2 == main(["report", *twice])
+    assert "figures of with:1 twice" in capsys.readouterr().err
 
 
 def test_intervals_of_a_comparison_are_shown_when_they_are_of_these_two(registry, tmp_path, capsys):

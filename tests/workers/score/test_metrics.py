@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import UTC, datetime
+
 import numpy as np
 from prometheus_client import generate_latest
 
-from workers.runs.record import Work
+from lga_model.drift import Distribution, Drift
+from workers.runs.quality import Quality
+from workers.runs.record import RunRecord, Work
 from workers.score.commit import Committed
 from workers.score.metrics import ScoreMetrics
+from workers.settings import MetricsSettings
 
 
 def committed(shard: int) -> Committed:
@@ -49,6 +55,34 @@ def test_a_shard_counts_once_in_each_run():
     assert [14, 4, 16, 2] == growth(metrics, 0, 1, 0)
     metrics.show_run("two", "m:2")
     assert [7, 2, 8, 1] == growth(metrics, 0)
+
+
+def test_drift_is_that_of_the_whole_run():
+    """
+    Of every output, labels as well, whichever attempt wrote the shards.
+    """
+    metrics = ScoreMetrics()
+    reference = Distribution(confidence=(0,) * 9 + (400,), classes={"climbing": 200, "cooking": 200})
+    metrics.expect(reference)
+    sure = np.full(200, 0.95, np.float32)
+    metrics.count(dataclasses.replace(committed(0), confidence=sure, labels={"cooking": 200}))
+    live = figures(metrics)
+    drift = Drift(confidence=0.5, focus=None, classes=0.75)
+    metrics.show_record(record(Quality(distribution=reference, drift=drift, prefixes={})))
+    metrics.last_run.end("score", MetricsSettings(), 0, 1.0)
+    left = generate_latest(metrics.last_run.registry).decode()
+
+    assert 0 == live['lga_score_drift_psi{output="confidence"}']
+    assert live['lga_score_drift_psi{output="classes"}'] > 1
+    for output, index in (("confidence", 0.5), ("classes", 0.75)):
+        assert f'drift_psi{{command="score",output="{output}",pipeline="default"}} {index}' in left
+
+
+def record(quality: Quality) -> RunRecord:
+    return RunRecord(
+        run_id="r", state="finished", input="s3://b", model="people", version=7, engine="cafe", target="onnxruntime",
+        precision="fp32", preprocessing="p", settings={}, started_at=datetime(2026, 1, 2, tzinfo=UTC), quality=quality,
+    )  # fmt: skip
 
 
 def test_the_cost_is_price_times_time(monkeypatch):

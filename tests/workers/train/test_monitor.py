@@ -76,6 +76,17 @@ def test_metrics_count_the_work_and_show_the_epoch():
     assert (2, 0.5) == (found["lga_train_epoch"], found["lga_train_map"])
 
 
+def test_a_run_that_continues_shows_the_epochs_it_has():
+    """
+    Nothing may look as if it stood still before its first epoch.
+    """
+    metrics, mailbox = TrainMetrics(), Mailbox()
+    mailbox.start(1, 16)
+    watch(metrics).read(mailbox.collect())
+
+    assert 1 == series(metrics)["lga_train_epoch"]
+
+
 def test_an_epoch_and_a_restart_are_logged(capsys):
     """
     With figures short enough to read; the first start is no restart.

@@ -25,6 +25,7 @@ SERVER = os.environ.get("LGA_API_SERVER", "https://kubernetes.default.svc")
 JOBS = f"{SERVER}/apis/ray.io/v1/namespaces/{os.environ.get('NAMESPACE', 'default')}/rayjobs"
 EVERY_S = float(os.environ.get("LGA_LOOK_EVERY_S", "10"))
 LONGEST = 47  # KubeRay's limit for the name of a RayJob.
+PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.CONFLICT)
 GRACE_S = 60  # KubeRay's own verdict comes first.
 
 
@@ -58,17 +59,21 @@ def launch(path: str, job: str, name: str) -> int:
         if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
             print(f"created the RayJob {name}", flush=True)
             break
-        if status == HTTPStatus.CONFLICT:
+        if status == HTTPStatus.CONFLICT and is_owned_by(uid, name):
             print(f"the RayJob {name} is there already; following it", flush=True)
             break
         print(f"cannot create the RayJob {name} ({status}): {answer.get('message')}", flush=True)
-        if (
-            HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-            and status != HTTPStatus.TOO_MANY_REQUESTS
-        ):
+        if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in PASSING:
             return 5
         time.sleep(EVERY_S)
     return follow(name)
+
+
+def is_owned_by(uid: str, name: str) -> bool:
+    """Whether a RayJob is this start's. One of an earlier job of this name goes away when Kubernetes collects it."""
+    status, answer = ask("GET", f"{JOBS}/{name}")
+    owners = answer.get("metadata", {}).get("ownerReferences", [])
+    return status == HTTPStatus.OK and uid in [owner["uid"] for owner in owners]
 
 
 def follow(name: str) -> int:
