@@ -24,8 +24,8 @@ class Slice:
     """Which rows count. Going back to an older model is reading its rows: nothing is ever overwritten."""
 
     as_of: str | None = None
-    """A time (ISO 8601, UTC unless it says otherwise), or a run: rows written after it, or after its last row, do not
-    exist."""
+    """A run, or a time (ISO 8601, UTC unless it says otherwise): rows written after its last row, or after it, do not
+    exist. A run may be called like a day, and goes first."""
     engine: str | None = None
     """Only rows of the engine with this fingerprint."""
 
@@ -69,15 +69,18 @@ def _condition(database: duckdb.DuckDBPyConnection, wanted: Slice) -> str:
 
 
 def _moment(database: duckdb.DuckDBPyConnection, as_of: str) -> datetime:
-    with contextlib.suppress(ValueError):
+    last = database.execute("select epoch_us(max(scored_at)) from every_row where run_id = ?", [as_of]).fetchall()[0][0]
+    if last is not None:
+        return datetime.fromtimestamp(last / 1e6, UTC)
+    try:
         moment = datetime.fromisoformat(as_of)
         # A day means all of it.
         moment = moment.replace(hour=23, minute=59, second=59, microsecond=999_999) if _is_day(as_of) else moment
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    last = database.execute("select epoch_us(max(scored_at)) from every_row where run_id = ?", [as_of]).fetchall()[0][0]
-    if last is None:
-        raise SettingsError(f"--as-of {as_of}: neither a time, such as 2026-01-02T03:04, nor a run with tags")
-    return datetime.fromtimestamp(last / 1e6, UTC)
+    except (ValueError, OverflowError) as error:
+        raise SettingsError(
+            f"--as-of {as_of}: neither a time, such as 2026-01-02T03:04, nor a run with tags"
+        ) from error
 
 
 def _is_day(text: str) -> bool:
