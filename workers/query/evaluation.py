@@ -76,7 +76,10 @@ def measure(tags: pa.Table, classes: tuple[str, ...], annotations: tuple[Annotat
         SettingsError: If a file name is not unique, no photograph is tagged, or a label is not among the classes.
     """
     truth = _by_name([annotation.image for annotation in annotations], "the manifest")
-    rows = {name: row for name, row in _by_name(tags["key"].to_pylist(), "the tags").items() if name in truth}
+    # An archive may have many photographs of one name; only those of the manifest's names have to be told apart.
+    known = pa.array([_name(key) in truth for key in tags["key"].to_pylist()], pa.bool_())
+    tags = tags.filter(known)
+    rows = _by_name(tags["key"].to_pylist(), "the tags")
     names = [name for name, row in rows.items() if tags["status"][row].as_py() == "ok"]
     if not names:
         raise SettingsError("none of the manifest's photographs is among the tags (they are matched by file name)")
@@ -125,11 +128,15 @@ def _latest(output: Store, run_id: str | None) -> tuple[pa.Table, tuple[str, ...
 
 def _by_name(paths: list[str], where: str) -> dict[str, int]:
     """Position by file name: the one thing that a bucket and a manifest agree on."""
-    names = [PurePosixPath(path).name for path in paths]
+    names = [_name(path) for path in paths]
     doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
         raise SettingsError(f"{where} has several photographs called {doubled[0]}; they are matched by file name")
     return {name: row for row, name in enumerate(names)}
+
+
+def _name(path: str) -> str:
+    return PurePosixPath(path).name
 
 
 def _scores(tags: pa.Table, classes: int) -> NDArray[np.float32]:

@@ -96,6 +96,17 @@ def test_the_latest_tag_counts(tmp_path):
     assert 0.0 == evaluate(tmp_path, "--run", "r1")[1]["top1"]
 
 
+def test_equal_names_that_the_manifest_does_not_have_do_no_harm(tmp_path):
+    """
+    A camera starts counting in every folder anew; only photographs of the manifest have to be told apart.
+    """
+    write_truth(tmp_path, ["climbing"])
+    strangers = [("2024/IMG_1.jpg", 0.1, "accept"), ("2025/IMG_1.jpg", 0.1, "accept")]
+    write_tags(tmp_path, "r1", [("0.jpg", 0.9, "accept"), *strangers])
+
+    assert 1 == evaluate(tmp_path)[1]["tagged"]
+
+
 @pytest.mark.parametrize(
     ("rows", "scores", "told"),
     [
