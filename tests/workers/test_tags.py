@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import duckdb
 import numpy as np
@@ -294,6 +295,23 @@ def test_a_broken_shard_is_named(tmp_path, data):
 
     with pytest.raises(StorageError, match=r"shard-000000\.parquet: it is not a table of ours"):
         read_shard(store, ShardName(run_id="r", index=0))
+
+
+@pytest.mark.parametrize(
+    ("columns", "error"),
+    [(["nothing"], None), (None, pa.ArrowException()), (None, OSError("")), (None, KeyError("\n"))],
+)
+def test_what_is_no_table_of_ours_is_named(tmp_path, monkeypatch, columns, error):
+    """
+    A column that is not there, and libraries that say nothing when they fail.
+    """
+    store, name = FolderStore(tmp_path), ShardName(run_id="r", index=0)
+    write_shard(store, name, shard_table("r", ["a"]))
+    if error is not None:
+        monkeypatch.setattr(pq.ParquetFile, "read", Mock(side_effect=error))
+
+    with pytest.raises(StorageError, match=r"shard-000000\.parquet: it is not a table of ours"):
+        read_shard(store, name, columns)
 
 
 def test_the_latest_row_of_an_object_wins(tmp_path):

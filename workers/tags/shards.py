@@ -163,11 +163,11 @@ def read_parquet(store: Store, key: str, columns: list[str] | None = None) -> pa
     try:
         with RangedFile(store, key) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
             # The file's own thread pool would compete with the readers of the other shards.
-            return parquet.read(columns=columns, use_threads=False)
+            table = parquet.read(columns=columns, use_threads=False)
+            return table if columns is None else table.select(columns)
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise StorageError(
-            "read", store.uri(key), f"it is not a table of ours ({str(error).splitlines()[0]})"
-        ) from error
+        told = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StorageError("read", store.uri(key), f"it is not a table of ours ({told})") from error
 
 
 def read_shards(
