@@ -21,7 +21,7 @@ from workers.errors import SettingsError
 from workers.manifest import load_manifest
 from workers.settings import TagsEvaluateSettings
 from workers.storage import Store, open_store, split_uri
-from workers.tags import list_shards, read_shards
+from workers.tags import list_shards, namespace_of, read_shards
 
 _COLUMNS = ["key", "status", "label", "confidence", "scores", "label_set", "verdict", "focus", "scored_at"]
 
@@ -116,13 +116,15 @@ def _latest(output: Store, run_id: str | None) -> tuple[pa.Table, tuple[str, ...
         if "scores" not in table.column_names:
             raise SettingsError("the tags were written with --no-scores; mAP needs every class's probability")
         classes.add(tuple(json.loads(table.schema.metadata[b"classes"])))
-        tables.append(table.select(_COLUMNS).replace_schema_metadata(None))
+        namespace = pa.repeat(namespace_of(table), table.num_rows)
+        tables.append(table.select(_COLUMNS).append_column("namespace", namespace).replace_schema_metadata(None))
     if not tables:
         raise SettingsError(f"there are no tags under {output.uri()}; check --output, or run `lga score` first")
     if len(classes) > 1:
         raise SettingsError("the runs under this output have different classes; choose one with --run")
     rows = pa.concat_tables(tables).sort_by("scored_at")
-    newest = {key: row for row, key in enumerate(rows["key"].to_pylist())}
+    objects = zip(rows["namespace"].to_pylist(), rows["key"].to_pylist(), strict=True)
+    newest = {each: row for row, each in enumerate(objects)}
     return rows.take(pa.array(newest.values(), pa.int64())), classes.pop()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 
 from workers.errors import SettingsError
-from workers.tags import latest_rows_view
+from workers.tags import attach_shards, latest_rows_view
 
 _MEMORY = "1GB"  # What does not fit goes to the temporary folder.
 _MOST_THREADS = 8  # More of them, and the share of each is too small to sort in.
@@ -32,7 +32,7 @@ class Slice:
 
 @contextlib.contextmanager
 def tag_tables(files: list[Path], wanted: Slice, folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database with ``tags_all`` (every row) and ``tags`` (the latest row of each object).
+    """A database with ``tags_all`` (every row), ``tags`` (the latest row of each object) and ``namespaces``.
 
     Args:
         files: Shards.
@@ -49,9 +49,7 @@ def tag_tables(files: list[Path], wanted: Slice, folder: Path) -> Iterator[duckd
             database.execute(f"set temp_directory = '{folder / 'spill'}'")
             database.execute("set enable_progress_bar = false")
             database.execute("set timezone = 'UTC'")
-            # Runs of different models differ in columns and in lengths of lists: they meet by name.
-            shards = database.read_parquet([str(path) for path in files], union_by_name=True, hive_partitioning=False)
-            shards.create_view("every_row")
+            attach_shards(database, files, "every_row")
             database.execute(f"create view tags_all as select * from every_row where {_condition(database, wanted)}")  # noqa: S608
             database.execute(latest_rows_view("tags_all", "tags"))
             yield database

@@ -21,10 +21,14 @@ from workers.errors import ConditionFailed, ObjectMissing, StorageError
 from workers.storage import Store
 
 LATEST_ROWS = """
-    select * from {table}
-    qualify row_number() over (partition by key order by scored_at desc, run_id desc) = 1
+    select * exclude (namespace) from {table}
+    qualify row_number() over (partition by namespace, key order by scored_at desc, run_id desc) = 1
 """
-"""SQL of the latest row of each object; of two rows of the same moment, the later run's."""
+"""SQL of the latest row of each object; of two rows of the same moment, the later run's.
+
+Equal keys of two namespaces (buckets, or folders) are two objects. The namespace is no column of a shard: it follows
+from the run, and the table has to bring it along.
+"""
 
 _SHARD_KEY = re.compile(r"tags/run=(?P<run_id>[^/]+)/shard-(?P<index>\d{6,})\.parquet")
 _READERS = 8
@@ -110,8 +114,8 @@ def shard_key(run_id: str, index: int) -> str:
 
 
 def latest_rows_view(table: str, view: str) -> str:
-    """SQL that makes the view of the latest row of each object."""
-    return f"create view {view} as {LATEST_ROWS.format(table=table)}"
+    """SQL that makes the view of the latest row of each object, beside the table that ``attach_shards`` makes."""
+    return f"create view {view} as {LATEST_ROWS.format(table=f'{table} left join namespaces using (run_id)')}"
 
 
 def list_shards(output: Store, run_id: str | None = None) -> Iterator[ShardName]:
@@ -151,6 +155,12 @@ def read_shard(output: Store, name: ShardName, columns: list[str] | None = None)
         StorageError: If it is not there, or is no Parquet file with these columns.
     """
     return read_parquet(output, name.key, columns)
+
+
+def namespace_of(shard: pa.Table) -> str:
+    """The bucket or folder whose objects a shard that was read is about; empty when it does not say so."""
+    namespace: bytes = (shard.schema.metadata or {}).get(b"namespace", b"")
+    return namespace.decode()
 
 
 def read_metadata(output: Store, name: ShardName) -> dict[bytes, bytes]:

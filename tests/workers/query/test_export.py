@@ -120,6 +120,24 @@ def test_a_run_may_be_called_like_a_day(tmp_path, put_shard):
     assert "" == export(tagged, str(tmp_path / "t.jsonl"), "--as-of", "2026-01-04")
 
 
+def test_a_coco_data_set_is_of_one_input(tmp_path, put_shard, capsys):
+    """
+    Its file names are keys, which two inputs may share: it says so, and how to choose.
+    """
+    tagged, to = str(tmp_path / "tagged"), str(tmp_path / "t.json")
+    for namespace in ("s3://cats", "s3://dogs"):
+        put_shard(open_store(tagged), namespace[5:], ["a"], namespace=namespace)
+    one = "run_id in (from namespaces select run_id where namespace = 's3://dogs')"
+
+    assert 2 == main(["tags", "export", "--output", tagged, "--to", to])
+    assert "several inputs (s3://cats, s3://dogs); choose one: --where" in capsys.readouterr().err
+    assert [{"run_id": "dogs"}] == [
+        json.loads(line)
+        for line in export(tagged, str(tmp_path / "t.jsonl"), "--where", one, "--columns", "run_id").splitlines()
+    ]
+    assert 2 == export(tagged, str(tmp_path / "t.csv"), "--columns", "key").count("a")
+
+
 def test_an_empty_coco_data_set(output, tmp_path):
     """
     Nothing that is wanted is still a data set.
