@@ -160,8 +160,16 @@ def own_cache(tmp_path, monkeypatch) -> Path:
 def put_shard() -> Callable[..., None]:
     """Writes a shard of good rows, all with the label of the first class."""
 
-    def put(output, run_id: str, keys: list[str], scored_at=SCORED_AT, classes=("dark", "bright"), index=0) -> None:
-        schema = tag_schema(TagForm(classes=classes, heatmap_hw=(1, len(classes))))
+    def put(
+        output,
+        run_id: str,
+        keys: list[str],
+        scored_at=SCORED_AT,
+        classes=("dark", "bright"),
+        index=0,
+        namespace="s3://b",
+    ) -> None:
+        schema = tag_schema(TagForm(classes=classes, heatmap_hw=(1, len(classes))), {"namespace": namespace})
         rows = [
             {
                 "key": key,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import Mock
 
 import duckdb
 import numpy as np
@@ -20,9 +22,11 @@ from workers.tags import (
     Lineage,
     ShardName,
     TagForm,
+    attach_shards,
     failed,
     latest_rows_view,
     list_shards,
+    local_files,
     object_schema,
     read_shard,
     read_shards,
@@ -296,20 +300,82 @@ def test_a_broken_shard_is_named(tmp_path, data):
         read_shard(store, ShardName(run_id="r", index=0))
 
 
+@pytest.mark.parametrize(
+    ("columns", "error"),
+    [(["nothing"], None), (None, pa.ArrowException()), (None, OSError("")), (None, KeyError("\n"))],
+)
+def test_what_is_no_table_of_ours_is_named(tmp_path, monkeypatch, columns, error):
+    """
+    A column that is not there, and libraries that say nothing when they fail.
+    """
+    store, name = FolderStore(tmp_path), ShardName(run_id="r", index=0)
+    write_shard(store, name, shard_table("r", ["a"]))
+    if error is not None:
+        monkeypatch.setattr(pq.ParquetFile, "read", Mock(side_effect=error))
+
+    with pytest.raises(StorageError, match=r"shard-000000\.parquet: it is not a table of ours"):
+        read_shard(store, name, columns)
+
+
+def put(store: FolderStore, run_id: str, keys: list[str], scored_at=NOW, namespace: str | None = None) -> None:
+    table = shard_table(run_id, keys, scored_at)
+    more = {} if namespace is None else {"namespace": namespace}
+    write_shard(store, ShardName(run_id=run_id, index=0), table.replace_schema_metadata(table.schema.metadata | more))
+
+
+def latest(files: list[Path]) -> list[tuple[str, str]]:
+    with duckdb.connect() as database:
+        attach_shards(database, files, "every")
+        database.execute(latest_rows_view("every", "latest"))
+        assert "namespace" not in database.sql("from latest").columns
+        return database.execute("select key, run_id from latest order by all").fetchall()
+
+
 def test_the_latest_row_of_an_object_wins(tmp_path):
     """
-    By the time of scoring; of two rows of the same moment the later run's.
+    By the time of scoring; of two rows of the same moment the later run's. Runs that do not say what they scored too.
     """
-    for run, scored_at, keys in (
-        ("r1", NOW, ["a", "b"]),
-        ("r2", NOW + timedelta(seconds=1), ["a"]),
-        ("r3", NOW - timedelta(seconds=1), ["a"]),
-        ("r0", NOW, ["b"]),
-    ):
-        pq.write_table(shard_table(run, keys, scored_at), tmp_path / f"{run}.parquet")
-    with duckdb.connect() as database:
-        database.read_parquet(f"{tmp_path}/*.parquet").create_view("every")
-        database.execute(latest_rows_view("every", "latest"))
-        found = database.execute("select key, run_id from latest order by key").fetchall()
+    store = FolderStore(tmp_path)
+    put(store, "r1", ["a", "b"])
+    put(store, "r2", ["a"], NOW + timedelta(seconds=1))
+    put(store, "r3", ["a"], NOW - timedelta(seconds=1))
+    put(store, "r0", ["b"])
 
-    assert [("a", "r2"), ("b", "r1")] == found
+    assert [("a", "r2"), ("b", "r1")] == latest(local_files(store, tmp_path))
+
+
+def test_equal_keys_of_two_inputs_are_two_objects(tmp_path):
+    """
+    Each bucket and each folder has its own latest row of a key.
+    """
+    store = FolderStore(tmp_path)
+    put(store, "r1", ["a", "b"], namespace="s3://cats")
+    put(store, "r2", ["a"], NOW + timedelta(days=1), namespace="s3://dogs")
+    put(store, "r3", ["a"], NOW + timedelta(days=2), namespace="s3://cats")
+    put(store, "r4", ["a"], NOW + timedelta(days=3))
+
+    assert [("a", "r2"), ("a", "r3"), ("a", "r4"), ("b", "r1")] == latest(local_files(store, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["o [12]", "o*", "o?1", "o [", "o [!2]", "[]", "o]"])
+def test_a_folder_is_no_pattern(tmp_path, name):
+    """
+    Its neighbours are not read in its place, nor with it, whatever its name.
+    """
+    put(FolderStore(tmp_path / "o 1"), "neighbour", ["a"])
+    store = FolderStore(tmp_path / name)
+    put(store, "mine", ["a"], namespace="s3://b")
+
+    assert [("a", "mine")] == latest(local_files(store, tmp_path))
+
+
+def test_a_copy_that_finds_no_room_is_told(s3, tmp_path):
+    """
+    What could not be written, and what to do.
+    """
+    output = open_store(s3.bucket())
+    write_shard(output, ShardName(run_id="r", index=0), shard_table("r", ["a"]))
+    (tmp_path / "full").touch()
+
+    with pytest.raises(StorageError, match=r"cannot write .*shard-000000\.parquet: .* set TMPDIR"):
+        local_files(output, tmp_path / "full")

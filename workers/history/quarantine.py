@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,11 +12,11 @@ import duckdb
 import pyarrow as pa
 
 from workers.console import print_rows
-from workers.errors import SettingsError
+from workers.errors import SettingsError, WorkerError
 from workers.runs.listing import chosen_run
 from workers.settings import RunsQuarantineSettings
 from workers.storage import Store, open_store, split_uri
-from workers.tags import LATEST_ROWS, list_shards, read_shards
+from workers.tags import LATEST_ROWS, list_shards, namespace_of, read_shards
 
 _COLUMNS = ["key", "etag", "size_bytes", "last_modified", "status", "reason", "detail", "run_id", "scored_at"]
 _FORMATS = {".parquet": "(format parquet)", ".csv": "(format csv, header)", ".jsonl": "(format json)"}
@@ -28,10 +29,10 @@ def list_quarantine(settings: RunsQuarantineSettings) -> int:
     suffix = Path(settings.export or "").suffix
     if settings.export and suffix not in _FORMATS:
         raise SettingsError(f"--export {settings.export}: it must end in {', '.join(_FORMATS)}")
-    with tempfile.TemporaryDirectory(prefix="lga-quarantine-") as folder:
-        database = _database(Path(folder), rows_of(output, run_id), settings.reason)
+    with _quarantine(rows_of(output, run_id), settings.reason) as (database, folder):
         if settings.export:
-            file = Path(folder) / f"quarantine{suffix}"
+            file = folder / f"quarantine{suffix}"
+            _refuse_several_inputs(database)
             database.execute(f"copy quarantine to '{file}' {_FORMATS[suffix]}")
             (count,) = database.sql("select count(*) from quarantine").fetchall()[0]
             store, name = split_uri(settings.export)
@@ -45,26 +46,54 @@ def list_quarantine(settings: RunsQuarantineSettings) -> int:
 
 
 def rows_of(output: Store, run_id: str | None) -> Iterator[pa.Table]:
-    """What counts of every row under an output, or of one run's."""
+    """What counts of every row under an output, or of one run's, with its namespace."""
     for _name, table in read_shards(output, list_shards(output, run_id), _COLUMNS):
-        yield table.select(_COLUMNS).replace_schema_metadata(None)
+        namespace = pa.repeat(namespace_of(table), table.num_rows)
+        yield table.select(_COLUMNS).append_column("namespace", namespace).replace_schema_metadata(None)
 
 
-def _database(folder: Path, tables: Iterator[pa.Table], reasons: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
-    """A view ``quarantine``; rows lie on disk, so that memory does not grow with their number."""
-    database = duckdb.connect(str(folder / "rows.duckdb"))
-    database.execute("set timezone = 'UTC'")
-    database.execute(
-        "create table every (key varchar, etag varchar, size_bytes bigint, last_modified timestamptz, status varchar, "
-        "reason varchar, detail varchar, run_id varchar, scored_at timestamptz)"
-    )
-    for table in tables:
-        database.register("incoming", table)
-        database.execute("insert into every from incoming")
+@contextlib.contextmanager
+def _quarantine(
+    tables: Iterator[pa.Table], reasons: tuple[str, ...]
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """A database with the view ``quarantine``, and its folder: memory does not grow with the number of rows.
+
+    Raises:
+        WorkerError: If DuckDB cannot hold the rows, or write them.
+    """
     names = ", ".join(f"'{reason}'" for reason in reasons)
     wanted = f"and reason in ({names})" if reasons else ""
-    database.execute(
-        f"create view quarantine as with latest as ({LATEST_ROWS.format(table='every')}) "  # noqa: S608 - a closed set
-        f"select * exclude (status) from latest where status = 'failed' {wanted} order by reason, key"
-    )
-    return database
+    with tempfile.TemporaryDirectory(prefix="lga-quarantine-") as folder:
+        try:
+            with duckdb.connect(str(Path(folder) / "rows.duckdb")) as database:
+                database.execute("set timezone = 'UTC'")
+                database.execute(
+                    "create table every (key varchar, etag varchar, size_bytes bigint, last_modified timestamptz, "
+                    "status varchar, reason varchar, detail varchar, run_id varchar, scored_at timestamptz, "
+                    "namespace varchar)"
+                )
+                for table in tables:
+                    database.register("incoming", table)
+                    database.execute("insert into every from incoming")
+                database.execute(
+                    f"create view quarantine as with latest as ({LATEST_ROWS.format(table='every')}) "  # noqa: S608 - a closed set
+                    f"select * exclude (status) from latest where status = 'failed' {wanted} order by reason, key"
+                )
+                yield database, Path(folder)
+        except duckdb.Error as error:
+            raise WorkerError(
+                f"cannot list what failed: {error} (the rows lie in {folder}; set TMPDIR to a folder with room)"
+            ) from error
+
+
+def _refuse_several_inputs(database: duckdb.DuckDBPyConnection) -> None:
+    """A file of keys is read together with one ``--input``."""
+    inputs = database.sql(
+        "select distinct namespace from quarantine join (select distinct run_id, namespace from every) using (run_id) "
+        "order by 1"
+    ).fetchall()
+    if len(inputs) > 1:
+        told = ", ".join(namespace or "(not told)" for (namespace,) in inputs)
+        raise SettingsError(
+            f"--export names objects by their keys alone, and these are of several inputs ({told}); choose with --run"
+        )

@@ -21,7 +21,7 @@ from workers.errors import SettingsError
 from workers.manifest import load_manifest
 from workers.settings import TagsEvaluateSettings
 from workers.storage import Store, open_store, split_uri
-from workers.tags import list_shards, read_shards
+from workers.tags import list_shards, namespace_of, read_shards
 
 _COLUMNS = ["key", "status", "label", "confidence", "scores", "label_set", "verdict", "focus", "scored_at"]
 
@@ -76,7 +76,10 @@ def measure(tags: pa.Table, classes: tuple[str, ...], annotations: tuple[Annotat
         SettingsError: If a file name is not unique, no photograph is tagged, or a label is not among the classes.
     """
     truth = _by_name([annotation.image for annotation in annotations], "the manifest")
-    rows = {name: row for name, row in _by_name(tags["key"].to_pylist(), "the tags").items() if name in truth}
+    # An archive may have many photographs of one name; only those of the manifest's names have to be told apart.
+    known = pa.array([_name(key) in truth for key in tags["key"].to_pylist()], pa.bool_())
+    tags = tags.filter(known)
+    rows = _by_name(tags["key"].to_pylist(), "the tags")
     names = [name for name, row in rows.items() if tags["status"][row].as_py() == "ok"]
     if not names:
         raise SettingsError("none of the manifest's photographs is among the tags (they are matched by file name)")
@@ -113,23 +116,29 @@ def _latest(output: Store, run_id: str | None) -> tuple[pa.Table, tuple[str, ...
         if "scores" not in table.column_names:
             raise SettingsError("the tags were written with --no-scores; mAP needs every class's probability")
         classes.add(tuple(json.loads(table.schema.metadata[b"classes"])))
-        tables.append(table.select(_COLUMNS).replace_schema_metadata(None))
+        namespace = pa.repeat(namespace_of(table), table.num_rows)
+        tables.append(table.select(_COLUMNS).append_column("namespace", namespace).replace_schema_metadata(None))
     if not tables:
         raise SettingsError(f"there are no tags under {output.uri()}; check --output, or run `lga score` first")
     if len(classes) > 1:
         raise SettingsError("the runs under this output have different classes; choose one with --run")
     rows = pa.concat_tables(tables).sort_by("scored_at")
-    newest = {key: row for row, key in enumerate(rows["key"].to_pylist())}
+    objects = zip(rows["namespace"].to_pylist(), rows["key"].to_pylist(), strict=True)
+    newest = {each: row for row, each in enumerate(objects)}
     return rows.take(pa.array(newest.values(), pa.int64())), classes.pop()
 
 
 def _by_name(paths: list[str], where: str) -> dict[str, int]:
     """Position by file name: the one thing that a bucket and a manifest agree on."""
-    names = [PurePosixPath(path).name for path in paths]
+    names = [_name(path) for path in paths]
     doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
         raise SettingsError(f"{where} has several photographs called {doubled[0]}; they are matched by file name")
     return {name: row for row, name in enumerate(names)}
+
+
+def _name(path: str) -> str:
+    return PurePosixPath(path).name
 
 
 def _scores(tags: pa.Table, classes: int) -> NDArray[np.float32]:

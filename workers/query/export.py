@@ -59,7 +59,19 @@ def write_coco(database: duckdb.DuckDBPyConnection, file: Path) -> int:
 
     Returns:
         The number of images.
+
+    Raises:
+        SettingsError: If they are of several inputs: a ``file_name`` cannot say of which.
     """
+    inputs = database.sql(
+        "select distinct namespace from wanted left join namespaces using (run_id) where status = 'ok' order by 1"
+    ).fetchall()
+    if len(inputs) > 1:
+        told = ", ".join(namespace or "(not told)" for (namespace,) in inputs)
+        raise SettingsError(
+            f"COCO names photographs by their keys alone, and these are of several inputs ({told}); "
+            "choose one: --where \"run_id in (from namespaces select run_id where namespace = '...')\""
+        )
     names = [
         row[0] for row in database.sql("select distinct label from wanted where status = 'ok' order by 1").fetchall()
     ]

@@ -19,7 +19,7 @@ from workers.tags import local_files
 
 
 def query_tags(settings: TagsQuerySettings) -> int:
-    """Print the answer to ``sql`` over ``tags`` (the latest row of each object) and ``tags_all``."""
+    """Print the answer to ``sql`` over the tables of ``tag_tables``."""
     with tables_of(settings.output, Slice(as_of=settings.as_of, engine=settings.engine)) as database:
         names, rows = ask(database, settings.sql)
     print_rows(settings.format, names, rows)

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 
 from workers.errors import SettingsError
-from workers.tags import latest_rows_view
+from workers.tags import attach_shards, latest_rows_view
 
 _MEMORY = "1GB"  # What does not fit goes to the temporary folder.
 _MOST_THREADS = 8  # More of them, and the share of each is too small to sort in.
@@ -24,15 +24,15 @@ class Slice:
     """Which rows count. Going back to an older model is reading its rows: nothing is ever overwritten."""
 
     as_of: str | None = None
-    """A time (ISO 8601, UTC unless it says otherwise), or a run: rows written after it, or after its last row, do not
-    exist."""
+    """A run, or a time (ISO 8601, UTC unless it says otherwise): rows written after its last row, or after it, do not
+    exist. A run may be called like a day, and goes first."""
     engine: str | None = None
     """Only rows of the engine with this fingerprint."""
 
 
 @contextlib.contextmanager
 def tag_tables(files: list[Path], wanted: Slice, folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database with ``tags_all`` (every row) and ``tags`` (the latest row of each object).
+    """A database with ``tags_all`` (every row), ``tags`` (the latest row of each object) and ``namespaces``.
 
     Args:
         files: Shards.
@@ -49,9 +49,7 @@ def tag_tables(files: list[Path], wanted: Slice, folder: Path) -> Iterator[duckd
             database.execute(f"set temp_directory = '{folder / 'spill'}'")
             database.execute("set enable_progress_bar = false")
             database.execute("set timezone = 'UTC'")
-            # Runs of different models differ in columns and in lengths of lists: they meet by name.
-            shards = database.read_parquet([str(path) for path in files], union_by_name=True, hive_partitioning=False)
-            shards.create_view("every_row")
+            attach_shards(database, files, "every_row")
             database.execute(f"create view tags_all as select * from every_row where {_condition(database, wanted)}")  # noqa: S608
             database.execute(latest_rows_view("tags_all", "tags"))
             yield database
@@ -69,15 +67,18 @@ def _condition(database: duckdb.DuckDBPyConnection, wanted: Slice) -> str:
 
 
 def _moment(database: duckdb.DuckDBPyConnection, as_of: str) -> datetime:
-    with contextlib.suppress(ValueError):
+    last = database.execute("select epoch_us(max(scored_at)) from every_row where run_id = ?", [as_of]).fetchall()[0][0]
+    if last is not None:
+        return datetime.fromtimestamp(last / 1e6, UTC)
+    try:
         moment = datetime.fromisoformat(as_of)
         # A day means all of it.
         moment = moment.replace(hour=23, minute=59, second=59, microsecond=999_999) if _is_day(as_of) else moment
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    last = database.execute("select epoch_us(max(scored_at)) from every_row where run_id = ?", [as_of]).fetchall()[0][0]
-    if last is None:
-        raise SettingsError(f"--as-of {as_of}: neither a time, such as 2026-01-02T03:04, nor a run with tags")
-    return datetime.fromtimestamp(last / 1e6, UTC)
+    except (ValueError, OverflowError) as error:
+        raise SettingsError(
+            f"--as-of {as_of}: neither a time, such as 2026-01-02T03:04, nor a run with tags"
+        ) from error
 
 
 def _is_day(text: str) -> bool:

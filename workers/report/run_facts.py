@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from workers.errors import StorageError
 from workers.report.cards import Card, Map
+from workers.tags import attach_shards
 
 BINS = 20
 """Of confidence and of focus."""
@@ -250,8 +251,7 @@ def open_run_tags(files: Sequence[Path]) -> Iterator[RunTags]:
         with duckdb.connect() as database:
             database.execute("set timezone = 'UTC'")
             database.execute("set enable_progress_bar = false")
-            shards = database.read_parquet([str(path) for path in files], union_by_name=True, hive_partitioning=False)
-            shards.create_view("tags")
+            attach_shards(database, files, "tags")
             yield RunTags(database, _metadata(files[0]))
     except (duckdb.Error, ValueError) as error:
         raise StorageError("read", str(files[0].parent), f"not tags of this release ({error})") from error

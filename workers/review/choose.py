@@ -18,6 +18,8 @@ _SAME_HEATMAP = 4
 class Tagged:
     """What the tags say about one photograph."""
 
+    namespace: str
+    """The bucket or folder that knows it by its key."""
     key: str
     etag: str
     label: str
@@ -59,7 +61,7 @@ def choose(ranked: Mapping[str, Sequence[Tagged]], limit: int) -> list[Pick]:
 
 def _copies(one: Tagged, other: Tagged) -> bool:
     """Whether two photographs are the same object, the same bytes, or the same to the model's eye."""
-    if one.key == other.key or one.etag == other.etag:
+    if (one.namespace, one.key) == (other.namespace, other.key) or one.etag == other.etag:
         return True
     if one.scores_A.shape != other.scores_A.shape or one.heatmap_N.shape != other.heatmap_N.shape:
         return False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.table import Table
@@ -13,12 +15,12 @@ from workers.console import result_console
 from workers.errors import SettingsError
 from workers.logs import get_log
 from workers.manifest import manifest_kind, store_manifest
-from workers.review.choose import Pick, choose
+from workers.review.choose import Pick, Tagged, choose
 from workers.review.ranking import rank
 from workers.review.sheet import sheet
 from workers.settings import ReviewSettings
 from workers.storage import S3Store, Store, open_store, split_uri
-from workers.tags import list_shards, local_files, read_metadata
+from workers.tags import local_files
 
 _SPARE = 20
 """Photographs that are ranked for each that is wanted: most may turn out to be copies."""
@@ -32,10 +34,11 @@ def review(settings: ReviewSettings) -> int:
         files = local_files(output, Path(folder))
         if not files:
             raise SettingsError(f"there are no tags under {output.uri()}; check --output, or run `lga score` first")
-        picks = choose(rank(files, settings.limit * _SPARE), settings.limit)
+        ranked = rank(files, settings.limit * _SPARE)
+    picks = choose(ranked, settings.limit)
     if not picks:
         raise SettingsError(f"no photograph under {output.uri()} was tagged; `lga runs show` says why")
-    photographs = _photographs(output, settings.photographs)
+    photographs = _photographs(itertools.chain.from_iterable(ranked.values()), settings.photographs)
     rows = [_row(pick, photographs) for pick in picks]
     uri = store_manifest(settings.manifest, write_manifest(rows, kind))
     if settings.html is not None:
@@ -46,21 +49,26 @@ def review(settings: ReviewSettings) -> int:
     return 0
 
 
-def _photographs(output: Store, uri: str | None) -> Store:
-    """The store that speaks of the keys of the tags: the whole bucket, or the folder that was scored."""
-    if uri is None:
-        newest = max(list_shards(output), key=lambda shard: shard.run_id)
-        uri = read_metadata(output, newest).get(b"input", b"").decode()
-    if not uri:
+def _photographs(tagged: Iterable[Tagged], uri: str | None) -> dict[str, Store]:
+    """For each namespace the store that speaks of its keys: the whole bucket, or the folder that was scored."""
+    namespaces = sorted({each.namespace for each in tagged})
+    if uri is not None and len(namespaces) > 1:
+        raise SettingsError(
+            f"--photographs {uri}: it stands for one place, and the tags are of several ({', '.join(namespaces)}); "
+            "leave it out, and each photograph is looked for where it was scored"
+        )
+    if uri is None and "" in namespaces:
         raise SettingsError("the tags do not say where their photographs are; name the place with --photographs")
-    store = open_store(uri)
-    return S3Store(store.bucket) if isinstance(store, S3Store) else store
+    stores = {namespace: open_store(uri or namespace) for namespace in namespaces}
+    return {
+        namespace: S3Store(store.bucket) if isinstance(store, S3Store) else store for namespace, store in stores.items()
+    }
 
 
-def _row(pick: Pick, photographs: Store) -> Annotation:
+def _row(pick: Pick, photographs: Mapping[str, Store]) -> Annotation:
     """To be mended by a person; a label that is merged keeps its image's old split."""
     return Annotation(
-        image=photographs.uri(pick.tagged.key),
+        image=photographs[pick.tagged.namespace].uri(pick.tagged.key),
         action=pick.tagged.label,
         split="train",
         boxes=(),

@@ -11,7 +11,7 @@ import numpy as np
 
 from workers.errors import SettingsError
 from workers.review.choose import Tagged
-from workers.tags import latest_rows_view
+from workers.tags import attach_shards, latest_rows_view
 
 _REASONS = {
     "two models disagree": "other is not null and other <> label order by confidence desc",
@@ -19,17 +19,22 @@ _REASONS = {
     "label from the background": "focus is not null order by focus",
     "rare label": "true order by of_label, confidence desc",
 }
-"""What makes a photograph worth a label: condition and order, among the latest rows. Ties go by key."""
+"""What makes a photograph worth a label: condition and order, among the latest rows. Ties go by key and namespace."""
 
 _LATEST = """
     create view judged as
-    select tags.*, other.label as other, count(*) over (partition by tags.label) as of_label
-    from (select * from tags where status = 'ok') tags
-    left join (
-        select key, label, model, version from tags_all where status = 'ok'
-    ) other on other.key = tags.key and (other.model, other.version) <> (tags.model, tags.version)
-    qualify row_number() over (partition by tags.key order by other.version desc nulls last) = 1
+    with latest as (select * from tags left join namespaces using (run_id) where status = 'ok'),
+    others as (select * from tags_all left join namespaces using (run_id) where status = 'ok')
+    select latest.*, others.label as other, count(*) over (partition by latest.label) as of_label
+    from latest left join others
+        on others.namespace is not distinct from latest.namespace
+        and others.key = latest.key and others.etag = latest.etag
+        and (others.model, others.version) <> (latest.model, latest.version)
+    qualify row_number() over (
+        partition by latest.namespace, latest.key order by others.scored_at desc nulls last, others.run_id desc
+    ) = 1
 """
+"""The latest rows, and what another model said last about the same bytes."""
 
 
 def rank(files: Sequence[Path], most: int) -> dict[str, list[Tagged]]:
@@ -40,8 +45,7 @@ def rank(files: Sequence[Path], most: int) -> dict[str, list[Tagged]]:
     """
     with duckdb.connect() as database:
         try:
-            shards = database.read_parquet([str(path) for path in files], union_by_name=True, hive_partitioning=False)
-            shards.create_view("tags_all")
+            attach_shards(database, files, "tags_all")
             database.execute(latest_rows_view("tags_all", "tags"))
             database.execute(_LATEST)
             names = {row[0] for row in database.sql("describe tags_all").fetchall()}
@@ -50,8 +54,8 @@ def rank(files: Sequence[Path], most: int) -> dict[str, list[Tagged]]:
                 reason: [
                     _tagged(row)
                     for row in database.sql(
-                        f"select key, etag, label, confidence, width, height, {scores}, heatmap "  # noqa: S608 - ours
-                        f"from judged where {condition}, key limit {most}"
+                        f"select namespace, key, etag, label, confidence, width, height, {scores}, heatmap "  # noqa: S608 - ours
+                        f"from judged where {condition}, key, namespace limit {most}"
                     ).fetchall()
                 ]
                 for reason, condition in _REASONS.items()
@@ -61,8 +65,9 @@ def rank(files: Sequence[Path], most: int) -> dict[str, list[Tagged]]:
 
 
 def _tagged(row: tuple[Any, ...]) -> Tagged:
-    key, etag, label, confidence, width, height, scores, heatmap = row
+    namespace, key, etag, label, confidence, width, height, scores, heatmap = row
     return Tagged(
+        namespace=namespace or "",
         key=key,
         etag=etag or "",
         label=label,

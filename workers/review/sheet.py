@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 
@@ -32,10 +32,13 @@ figcaption { padding: .5rem .7rem .7rem; overflow-wrap: anywhere } small, .note 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def sheet(picks: Sequence[Pick], photographs: Store) -> str:
-    """The page. A photograph that cannot be read is an empty frame with its name; keys are text, never markup."""
+def sheet(picks: Sequence[Pick], photographs: Mapping[str, Store]) -> str:
+    """The page, with photographs from the store of their namespace.
+
+    One that cannot be read is an empty frame with its name; keys are text, never markup.
+    """
     with ThreadPoolExecutor(_READERS) as pool:
-        images = list(pool.map(lambda pick: _thumbnail(photographs, pick.tagged.key), picks))
+        images = list(pool.map(lambda pick: _thumbnail(photographs[pick.tagged.namespace], pick.tagged.key), picks))
     figures = "\n".join(_figure(pick, image) for pick, image in zip(picks, images, strict=True))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Photographs to label</title>'

@@ -6,7 +6,7 @@ Jobs share this, not each other: scoring writes it; queries, reports and reviews
 from __future__ import annotations
 
 from workers.settings.shared import REASONS
-from workers.tags.files import local_files
+from workers.tags.files import attach_shards, local_files
 from workers.tags.rows import failed, rows
 from workers.tags.schema import DETAIL_LENGTH, OBJECT_COLUMNS, Lineage, TagForm, object_schema, tag_schema
 from workers.tags.shards import (
@@ -15,6 +15,7 @@ from workers.tags.shards import (
     ShardName,
     latest_rows_view,
     list_shards,
+    namespace_of,
     read_metadata,
     read_parquet,
     read_shard,
@@ -32,10 +33,12 @@ __all__ = [
     "RangedFile",
     "ShardName",
     "TagForm",
+    "attach_shards",
     "failed",
     "latest_rows_view",
     "list_shards",
     "local_files",
+    "namespace_of",
     "object_schema",
     "read_metadata",
     "read_parquet",

@@ -21,10 +21,14 @@ from workers.errors import ConditionFailed, ObjectMissing, StorageError
 from workers.storage import Store
 
 LATEST_ROWS = """
-    select * from {table}
-    qualify row_number() over (partition by key order by scored_at desc, run_id desc) = 1
+    select * exclude (namespace) from {table}
+    qualify row_number() over (partition by namespace, key order by scored_at desc, run_id desc) = 1
 """
-"""SQL of the latest row of each object; of two rows of the same moment, the later run's."""
+"""SQL of the latest row of each object; of two rows of the same moment, the later run's.
+
+Equal keys of two namespaces (buckets, or folders) are two objects. The namespace is no column of a shard: it follows
+from the run, and the table has to bring it along.
+"""
 
 _SHARD_KEY = re.compile(r"tags/run=(?P<run_id>[^/]+)/shard-(?P<index>\d{6,})\.parquet")
 _READERS = 8
@@ -110,8 +114,8 @@ def shard_key(run_id: str, index: int) -> str:
 
 
 def latest_rows_view(table: str, view: str) -> str:
-    """SQL that makes the view of the latest row of each object."""
-    return f"create view {view} as {LATEST_ROWS.format(table=table)}"
+    """SQL that makes the view of the latest row of each object, beside the table that ``attach_shards`` makes."""
+    return f"create view {view} as {LATEST_ROWS.format(table=f'{table} left join namespaces using (run_id)')}"
 
 
 def list_shards(output: Store, run_id: str | None = None) -> Iterator[ShardName]:
@@ -153,6 +157,12 @@ def read_shard(output: Store, name: ShardName, columns: list[str] | None = None)
     return read_parquet(output, name.key, columns)
 
 
+def namespace_of(shard: pa.Table) -> str:
+    """The bucket or folder whose objects a shard that was read is about; empty when it does not say so."""
+    namespace: bytes = (shard.schema.metadata or {}).get(b"namespace", b"")
+    return namespace.decode()
+
+
 def read_metadata(output: Store, name: ShardName) -> dict[bytes, bytes]:
     """The facts in a shard's own metadata, the same in all shards of a run. Errors as ``read_shard``."""
     return dict(read_parquet(output, name.key, []).schema.metadata or {})
@@ -163,11 +173,11 @@ def read_parquet(store: Store, key: str, columns: list[str] | None = None) -> pa
     try:
         with RangedFile(store, key) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
             # The file's own thread pool would compete with the readers of the other shards.
-            return parquet.read(columns=columns, use_threads=False)
+            table = parquet.read(columns=columns, use_threads=False)
+            return table if columns is None else table.select(columns)
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise StorageError(
-            "read", store.uri(key), f"it is not a table of ours ({str(error).splitlines()[0]})"
-        ) from error
+        told = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StorageError("read", store.uri(key), f"it is not a table of ours ({told})") from error
 
 
 def read_shards(

@@ -17,9 +17,9 @@ CLASSES = ("climbing", "running")
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
-def write_tags(folder, run_id, rows, at=NOON, *, scores=True):
+def write_tags(folder, run_id, rows, at=NOON, *, scores=True, namespace="s3://b"):
     """One shard of rows (key, probability of climbing, verdict); None as probability is a failure."""
-    schema = tag_schema(TagForm(classes=CLASSES, heatmap_hw=(1, 1), scores=scores))
+    schema = tag_schema(TagForm(classes=CLASSES, heatmap_hw=(1, 1), scores=scores), {"namespace": namespace})
     data = []
     for key, climbing, verdict in rows:
         row = {"key": key, "scored_at": at, "run_id": run_id, "status": "failed"}
@@ -94,6 +94,30 @@ def test_the_latest_tag_counts(tmp_path):
 
     assert 1.0 == evaluate(tmp_path)[1]["top1"]
     assert 0.0 == evaluate(tmp_path, "--run", "r1")[1]["top1"]
+
+
+def test_equal_names_that_the_manifest_does_not_have_do_no_harm(tmp_path):
+    """
+    A camera starts counting in every folder anew; only photographs of the manifest have to be told apart.
+    """
+    write_truth(tmp_path, ["climbing"])
+    strangers = [("2024/IMG_1.jpg", 0.1, "accept"), ("2025/IMG_1.jpg", 0.1, "accept")]
+    write_tags(tmp_path, "r1", [("0.jpg", 0.9, "accept"), *strangers])
+
+    assert 1 == evaluate(tmp_path)[1]["tagged"]
+
+
+def test_equal_keys_of_two_inputs_hide_nothing(tmp_path, capsys):
+    """
+    The later one may be another photograph: both are known, and it is asked which run is meant.
+    """
+    write_truth(tmp_path, ["climbing"])
+    write_tags(tmp_path, "r1", [("0.jpg", 0.9, "accept")], namespace="s3://cats")
+    write_tags(tmp_path, "r2", [("0.jpg", 0.1, "accept")], NOON + timedelta(days=1), namespace="s3://dogs")
+
+    assert 2 == evaluate(tmp_path)[0]
+    assert "several photographs called 0.jpg" in capsys.readouterr().err
+    assert 1.0 == evaluate(tmp_path, "--run", "r1")[1]["top1"]
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,36 @@ def test_a_coco_data_set(output, tmp_path):
     assert ("heatmap", [100.0, 0.0, 100.0, 50.0], 5000.0, 0.75) == (c["bbox_from"], c["bbox"], c["area"], c["score"])
 
 
+def test_a_run_may_be_called_like_a_day(tmp_path, put_shard):
+    """
+    All of its rows count, though it went on after midnight; without such a run a day is a day.
+    """
+    tagged = str(tmp_path / "tagged")
+    put_shard(open_store(tagged), "2026-01-05", ["a"], MONDAY + timedelta(days=1))
+    put_shard(open_store(tagged), "later", ["b"], MONDAY + timedelta(days=2))
+
+    assert 1 == export(tagged, str(tmp_path / "t.jsonl"), "--as-of", "2026-01-05").count("\n")
+    assert "" == export(tagged, str(tmp_path / "t.jsonl"), "--as-of", "2026-01-04")
+
+
+def test_a_coco_data_set_is_of_one_input(tmp_path, put_shard, capsys):
+    """
+    Its file names are keys, which two inputs may share: it says so, and how to choose.
+    """
+    tagged, to = str(tmp_path / "tagged"), str(tmp_path / "t.json")
+    for namespace in ("s3://cats", "s3://dogs"):
+        put_shard(open_store(tagged), namespace[5:], ["a"], namespace=namespace)
+    one = "run_id in (from namespaces select run_id where namespace = 's3://dogs')"
+
+    assert 2 == main(["tags", "export", "--output", tagged, "--to", to])
+    assert "several inputs (s3://cats, s3://dogs); choose one: --where" in capsys.readouterr().err
+    assert [{"run_id": "dogs"}] == [
+        json.loads(line)
+        for line in export(tagged, str(tmp_path / "t.jsonl"), "--where", one, "--columns", "run_id").splitlines()
+    ]
+    assert 2 == export(tagged, str(tmp_path / "t.csv"), "--columns", "key").count("a")
+
+
 def test_an_empty_coco_data_set(output, tmp_path):
     """
     Nothing that is wanted is still a data set.
@@ -130,6 +160,7 @@ def test_the_box_of_a_person_is_in_pixels():
     [
         (["--to", "tags.xml"], "its name does not tell the form"),
         (["--to", "t.csv", "--as-of", "yesterday"], "neither a time"),
+        (["--to", "t.csv", "--as-of", "9999-12-31T23:59-05:00"], "neither a time"),
         (["--to", "t.csv", "--where", "labl = 1"], "DuckDB cannot answer"),
         (["--to", "t.csv", "--columns", "colour"], "DuckDB cannot answer"),
     ],

@@ -36,6 +36,31 @@ def test_a_question_sees_the_latest_row_of_each_object(store_uri, put_shard, cap
     assert [{"n": 4}] == ask(store_uri, "select count(*) as n from tags_all", capsys)
 
 
+def test_equal_keys_of_two_inputs_are_two_objects(store_uri, put_shard, capsys):
+    """
+    ``tags`` shows both; ``namespaces`` says which is which.
+    """
+    output = open_store(store_uri)
+    put_shard(output, "r1", ["a"], namespace="s3://cats")
+    put_shard(output, "r2", ["a"], NOW + timedelta(days=1), namespace="s3://dogs")
+    sql = "select namespace, key, run_id from tags join namespaces using (run_id) order by 1"
+
+    assert [
+        {"namespace": "s3://cats", "key": "a", "run_id": "r1"},
+        {"namespace": "s3://dogs", "key": "a", "run_id": "r2"},
+    ] == ask(store_uri, sql, capsys)
+
+
+def test_an_output_is_no_pattern(tmp_path, put_shard, capsys):
+    """
+    A folder with brackets in its name is itself, and not the neighbour that a shell would find.
+    """
+    put_shard(open_store(str(tmp_path / "o 1")), "r1", ["neighbour"])
+    put_shard(open_store(str(tmp_path / "o [12]")), "r1", ["mine"])
+
+    assert [{"key": "mine"}] == ask(str(tmp_path / "o [12]"), "select key from tags", capsys)
+
+
 def test_answers_keep_their_values(store_uri, put_shard, capsys):
     """
     Times, lists and nulls are readable in every format.

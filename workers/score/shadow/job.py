@@ -36,7 +36,7 @@ from workers.score.shadow.sample import Sample, draw
 from workers.score.work import Work, finish_work
 from workers.settings import ScoreSettings, ShadowSettings
 from workers.storage import Store, open_store, split_uri
-from workers.tags import list_shards, read_shards
+from workers.tags import list_shards, namespace_of, read_shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def _shadow(settings: ShadowSettings, metrics: ScoreMetrics) -> int:
         # Both before the first is scored: a candidate without an engine is told at once.
         chosen = [_chosen(settings, model) for model in (settings.model, settings.candidate)]
         records = [_score(settings, each, source, sample, folder, metrics) for each in chosen]
-        before, after = (_tags(output, record.engine, sample.objects["key"]) for record in records)
+        before, after = (_tags(output, source, record.engine, sample.objects["key"]) for record in records)
     comparison = compare(before, after, sample.weight_of, sample.stratum_of)
     retag = estimate_retag(records[1], sum(sample.listed.values()), settings.price_per_hour)
     facts = {
@@ -132,14 +132,16 @@ def _score(
     return finish_work(asked, work, chosen.engine, opener, metrics)
 
 
-def _tags(output: Store, engine: str, keys: pa.ChunkedArray) -> pa.Table:
-    """The latest row of each sampled object from an engine, whichever run wrote it.
+def _tags(output: Store, source: Source, engine: str, keys: pa.ChunkedArray) -> pa.Table:
+    """The latest row of each sampled object of a source from an engine, whichever run wrote it.
 
     With the output of production its tags are there already, and are not made again.
     """
     columns = [*COLUMNS, "engine", "scored_at"]
     found = []
     for _, table in read_shards(output, list_shards(output), columns):
+        if namespace_of(table) != source.namespace:
+            continue
         mine = table.select(columns).filter(pc.and_(pc.equal(table["engine"], engine), pc.is_in(table["key"], keys)))
         if mine.num_rows:
             found.append(mine.replace_schema_metadata(None))

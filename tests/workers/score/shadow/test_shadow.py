@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
 
 from workers.runs.plan import LISTED
+from workers.score.inventory import open_source
 from workers.score.shadow.compare import COLUMNS, compare
+from workers.score.shadow.job import _tags
 from workers.score.shadow.page import page
 from workers.score.shadow.sample import draw
-from workers.tags import TagForm, tag_schema
+from workers.storage import FolderStore
+from workers.tags import ShardName, TagForm, tag_schema, write_shard
 
 FORM = TagForm(classes=("run", "swim"), heatmap_hw=(1, 2))
 
@@ -110,6 +114,23 @@ def test_nothing_in_common_is_no_error():
     found = compare(tags([("a", None, None, None)]), tags([("a", "run", 0.5, [0, 0])]), {"a": 1.0}, {"a": ""})
 
     assert (0, None, None) == (found.compared, found.flip_share, found.heatmap_difference)
+
+
+def test_tags_of_another_input_are_left_alone(tmp_path):
+    """
+    Of the sampled folder the latest row of the engine counts; an equal key of another folder is another photograph.
+    """
+    rows = [("mine", "old", "cafe"), ("mine", "run", "cafe"), ("mine", "other", "beef"), ("elsewhere", "swim", "cafe")]
+    for day, (folder, label, engine) in enumerate(rows):
+        schema = tag_schema(FORM, {"namespace": str(tmp_path / folder)})
+        row = {"key": "1.jpg", "label": label, "engine": engine}
+        row |= {"scored_at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)}
+        table = pa.Table.from_pylist([row], schema)
+        write_shard(FolderStore(tmp_path / "output"), ShardName(run_id=f"r{day}", index=0), table)
+    source = open_source(str(tmp_path / "mine"))
+    found = _tags(FolderStore(tmp_path / "output"), source, "cafe", pa.chunked_array([["1.jpg"]]))
+
+    assert ["run"] == found["label"].to_pylist()
 
 
 def test_the_page_escapes_what_comes_from_outside():
