@@ -106,7 +106,11 @@ def fetch_all(
 
     async def fetch(index: int) -> None:
         begun = time.monotonic()
-        outcome = await _within_its_time(objects[index], read, options, window)
+        outcome: Fetched | Failure
+        try:
+            outcome = await _within_its_time(objects[index], read, options, window)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is about this object, and is waited for
+            outcome = Failure(reason="throttled", detail=f"{type(error).__name__}: {error}")
         arrived.put((index, outcome, time.monotonic() - begun))
 
     try:

@@ -57,6 +57,8 @@ def test_every_object_comes_once(options):
         (Throttled("read", "s3://b/k", "busy"), "throttled"),
         (StorageError("read", "s3://b/k", "disk"), "throttled"),
         (RuntimeError("a bug in a library"), "throttled"),
+        (BaseException("a panic in a library"), "throttled"),
+        (asyncio.CancelledError("by a library"), "throttled"),
     ],
 )
 def test_errors_become_reasons(options, error, reason):
