@@ -15,7 +15,7 @@ from lga_model.images import ImageLimits
 from workers.errors import AccessDenied, ObjectMissing, StorageError, Throttled
 from workers.score import fetch
 from workers.score.fetch import Window, fetch_all, reader
-from workers.score.objects import Failure, Fetched, Listed
+from workers.score.objects import Failure, Fetched, Listed, Unanswered
 from workers.storage import FolderStore, open_store
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -92,7 +92,7 @@ def test_a_busy_store_is_asked_again(options):
     found = outcomes(listed("once", "always"), read, options(timeout_s=0.3))
 
     assert b"once" == found["once"].data
-    assert Failure(reason="throttled", detail="busy") == found["always"]
+    assert Unanswered(reason="throttled", detail="busy") == found["always"]
     assert 3 == tries["once"]
     assert tries["always"] > 4
 
