@@ -24,8 +24,11 @@ from workers.score.commit import Committed, Committer
 from workers.score.guard import Guard
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline
+from workers.score.predict import EngineBroken
 
 _FRUITLESS_PASSES = 5  # With the pauses, a store that is away for less than a minute does not end the attempt.
+_PASSING = RayError, Throttled, EngineBroken
+"""What another pass, with new processes, may not meet."""
 _PAUSE_S = 5.0  # After the first pass that brought nothing; longer after each that follows.
 
 
@@ -168,7 +171,7 @@ def _score_missing(parts: Parts, tally: _Tally) -> None:
                     shard_bytes=committed.size_bytes,
                     by_another_attempt=committed.size_bytes is None,
                 )
-        except (RayError, Throttled) as error:
+        except _PASSING as error:
             problem = error
             parts.log.warning("score.pass_failed", problem=_first_line(error), committed_shards=shards)
         fruitless = 0 if shards else fruitless + 1
@@ -186,7 +189,7 @@ def _one_pass(parts: Parts, missing: list[int], tally: _Tally) -> Iterator[Commi
             for rows in stream:
                 tally.see_rows(rows)
                 yield from parts.committer.add(rows)
-    except (RayError, Throttled):
+    except _PASSING:
         yield from parts.committer.finish()
         raise
     yield from parts.committer.finish()

@@ -24,6 +24,7 @@ from workers.score.attempt import Parts, finish_run
 from workers.score.commit import Committer
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import plan_resources
+from workers.score.predict import EngineBroken
 from workers.storage import FolderStore
 from workers.tags import TagForm, tag_schema
 
@@ -161,14 +162,15 @@ def test_rows_that_got_lost_are_scored_again(attempt):
     assert (2, 7) == (parts.pipeline.passes, record.account.ok)
 
 
-def test_trouble_in_the_cluster_is_survived(attempt):
+@pytest.mark.parametrize("error", [RayError("a node died"), EngineBroken("a GPU keeps its error")])
+def test_trouble_in_the_cluster_is_survived(attempt, error):
     """
     What was whole before the trouble is committed, the rest comes in the next pass.
     """
 
     def die(number: int, shard: int) -> bool:
         if number == 1 and shard == 2:
-            raise RayError("a node died")
+            raise error
         return True
 
     record, parts = attempt(die)
@@ -196,16 +198,25 @@ def test_trouble_that_lasts_ends_the_attempt(attempt):
     assert [3, 5] == [one.work.images for one in record.attempts]
 
 
-def test_a_store_that_is_down_is_told_as_such(attempt):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Throttled("read", "s3://b", "none of 256 objects arrived; is the store up?"), "is the store up"),
+        (EngineBroken("engine e fails on every image; look at that machine"), "look at that machine"),
+    ],
+)
+def test_what_stays_down_is_told_as_such(attempt, error, told):
     """
-    The last error of the store is the message.
+    The last error of the store, or of an engine that no new process mends, is the message.
     """
 
     def down(_number: int, _shard: int) -> bool:
-        raise Throttled("read", "s3://b", "none of 256 objects arrived; is the store up?")
+        raise error
 
-    with pytest.raises(Throttled, match="is the store up"):
+    with pytest.raises(type(error), match=told) as caught:
         attempt(down)
+
+    assert 5 == caught.value.exit_code
 
     assert 5 == attempt.parts.pipeline.passes
 
