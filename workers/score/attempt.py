@@ -121,14 +121,16 @@ class _Tally:
     shards: int = 0
     begun: float = field(default_factory=time.perf_counter)
     first_rows: float | None = None
-    first_request_at: float = math.inf
-    last_rows_at: float = 0.0
-    """Both in seconds since 1970."""
+    first_request: float = math.inf
+    last_rows: float = 0.0
 
     def see_rows(self, rows: pa.Table) -> None:
-        self.first_rows = self.first_rows or time.perf_counter()
-        self.first_request_at = min(self.first_request_at, pc.min(rows["begun_at"]).as_py())
-        self.last_rows_at = time.time()
+        self.last_rows = time.perf_counter()
+        self.first_rows = self.first_rows or self.last_rows
+        requested = self.last_rows - (time.time() - pc.min(rows["begun_at"]).as_py())
+        # By the clock of another machine. What cannot be is taken for the begin: no run looks better than it was.
+        is_possible = self.begun <= requested <= self.last_rows
+        self.first_request = min(self.first_request, requested if is_possible else self.begun)
 
     def add(self, committed: Committed) -> None:
         if committed.size_bytes is None:
@@ -238,5 +240,5 @@ def _speed(attempt: Attempt, tally: _Tally, hardware: Hardware) -> SpeedOfLight 
     """
     if attempt.rates is None or not tally.work.images:
         return None
-    achieved = tally.work.images / max(1e-9, tally.last_rows_at - tally.first_request_at)
+    achieved = tally.work.images / max(1e-9, tally.last_rows - tally.first_request)
     return speed_of_light(attempt.rates, hardware, tally.work.commit_cpu_s / tally.work.images, achieved)

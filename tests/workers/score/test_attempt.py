@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from prometheus_client import generate_latest
 from ray.exceptions import RayError
@@ -76,7 +77,10 @@ class FullStore(FolderStore):
 
 @pytest.fixture
 def attempt(tmp_path, photograph, make_plan, score_here):
-    """Starts attempts at one run of eight objects in three shards; number 4 is no image."""
+    """Starts attempts at one run of eight objects in three shards; number 4 is no image.
+
+    Those who load them have a clock that is ``clock_s`` seconds ahead.
+    """
     source, output = FolderStore(tmp_path / "photos"), FullStore(tmp_path / "output")
     for number in range(8):
         source.put(f"{number}.png", photograph(number * 30) if number != 4 else b"no image")
@@ -96,8 +100,13 @@ def attempt(tmp_path, photograph, make_plan, score_here):
         started_at=datetime(2026, 1, 2, tzinfo=UTC),
     )
 
-    def start(trouble=None, ahead_s=0.0) -> tuple[RunRecord, Parts]:
-        pipeline = PipelineHere(output, plan, lambda shard: score_here(output, source, plan, shard), trouble, ahead_s)
+    def start(trouble=None, ahead_s=0.0, clock_s=0.0) -> tuple[RunRecord, Parts]:
+        def score(shard: int) -> list[pa.Table]:
+            tables = score_here(output, source, plan, shard)
+            at = tables[0].column_names.index("begun_at")
+            return [table.set_column(at, "begun_at", pc.add(table["begun_at"], clock_s)) for table in tables]
+
+        pipeline = PipelineHere(output, plan, score, trouble, ahead_s)
         with contextlib.closing(Committer(output, plan, schema)) as committer, ProgressBar("x", 8, shown=False) as bar:
             parts = Parts(
                 pipeline=pipeline, committer=committer, metrics=ScoreMetrics(), bar=bar, log=get_log(), pause_s=0
@@ -144,6 +153,17 @@ def test_photographs_that_were_decoded_ahead_took_time(attempt):
 
     assert 0 < speed.achieved <= 8 / 0.2
     assert pytest.approx(speed.achieved / speed.light, rel=1e-3) == speed.efficiency
+
+
+@pytest.mark.parametrize("clock_s", [-120, 120])
+def test_a_worker_with_another_clock_makes_no_run_faster(attempt, clock_s):
+    """
+    Where it tells of requests before the attempt, or after their rows, the rate counts from the attempt's begin.
+    """
+    record, _ = attempt(clock_s=clock_s)
+    (one,) = record.attempts
+
+    assert one.images_per_s <= one.speed.achieved < 10 * one.images_per_s
 
 
 def test_rows_that_got_lost_are_scored_again(attempt):
