@@ -21,7 +21,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import S3Store as Bucket
 
 from workers.errors import AccessDenied, ObjectMissing, StorageError, Throttled
-from workers.storage import Blob, S3Access, S3Store, Store, s3_access
+from workers.storage import Blob, FolderStore, S3Access, S3Store, Store, s3_access
 from workers.storage.requests import count_request
 
 _CONNECT_TIMEOUT, _SILENCE_TIMEOUT, _TIMEOUT = (
@@ -44,7 +44,7 @@ class Downloads:
         self._store = store
 
     async def get(self, key: str, max_bytes: int) -> Blob:
-        """Read one object whole, in one try.
+        """Read one object whole, in one try; that of a folder has no token.
 
         Raises:
             TooLarge: If it has more bytes than ``max_bytes``; they are not read.
@@ -54,12 +54,13 @@ class Downloads:
             isinstance(self._store, S3Store)
             and (bucket := _bucket(self._store.bucket, s3_access()))
             and not key.startswith("/")
+            and not key.endswith("/")  # obstore would cut it off, and read another object.
         ):
             try:
                 return await self._counted_get(bucket, self._store, key, max_bytes)
             except ValueError:
                 pass  # A key that obstore cannot name ("a//b", control characters): the other client can.
-        return await _in_a_thread(functools.partial(self._store.get, key))
+        return await _in_a_thread(functools.partial(_read, self._store, key, max_bytes))
 
     async def _counted_get(self, bucket: Bucket, store: S3Store, key: str, max_bytes: int) -> Blob:
         try:
@@ -123,6 +124,17 @@ def _storage_error(uri: str, text: str) -> StorageError:
     # Anything else may pass: busy, ill, a connection that broke, a body that ended early or went silent.
     reason = f"the store is busy or ill ({status})" if status else "the connection failed or fell silent"
     return Throttled("read", uri, reason)
+
+
+def _read(store: Store, key: str, max_bytes: int) -> Blob:
+    """Read one object through the store's own client, whose ``get`` would read whatever there is."""
+    is_folder = isinstance(store, FolderStore)
+    start = store.get_range(key, 0, max_bytes + 1 if is_folder else 1)
+    # A device says that it has no bytes, and never ends.
+    if (size := max(start.size_bytes, len(start.data))) > max_bytes:
+        raise TooLarge("read", store.uri(key), f"at least {size} bytes; the limit is {max_bytes}")
+    # The bytes of a bucket's object come with the version that they are.
+    return Blob(data=start.data, token="") if is_folder else store.get(key)
 
 
 async def _in_a_thread(call: Callable[[], Blob]) -> Blob:

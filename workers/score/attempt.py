@@ -24,8 +24,11 @@ from workers.score.commit import Committed, Committer
 from workers.score.guard import Guard
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import Pipeline
+from workers.score.predict import EngineBroken
 
 _FRUITLESS_PASSES = 5  # With the pauses, a store that is away for less than a minute does not end the attempt.
+_PASSING = RayError, Throttled, EngineBroken
+"""What another pass, with new processes, may not meet."""
 _PAUSE_S = 5.0  # After the first pass that brought nothing; longer after each that follows.
 
 
@@ -118,14 +121,16 @@ class _Tally:
     shards: int = 0
     begun: float = field(default_factory=time.perf_counter)
     first_rows: float | None = None
-    first_request_at: float = math.inf
-    last_rows_at: float = 0.0
-    """Both in seconds since 1970."""
+    first_request: float = math.inf
+    last_rows: float = 0.0
 
     def see_rows(self, rows: pa.Table) -> None:
-        self.first_rows = self.first_rows or time.perf_counter()
-        self.first_request_at = min(self.first_request_at, pc.min(rows["begun_at"]).as_py())
-        self.last_rows_at = time.time()
+        self.last_rows = time.perf_counter()
+        self.first_rows = self.first_rows or self.last_rows
+        requested = self.last_rows - (time.time() - pc.min(rows["begun_at"]).as_py())
+        # By the clock of another machine. What cannot be is taken for the begin: no run looks better than it was.
+        is_possible = self.begun <= requested <= self.last_rows
+        self.first_request = min(self.first_request, requested if is_possible else self.begun)
 
     def add(self, committed: Committed) -> None:
         if committed.size_bytes is None:
@@ -168,7 +173,7 @@ def _score_missing(parts: Parts, tally: _Tally) -> None:
                     shard_bytes=committed.size_bytes,
                     by_another_attempt=committed.size_bytes is None,
                 )
-        except (RayError, Throttled) as error:
+        except _PASSING as error:
             problem = error
             parts.log.warning("score.pass_failed", problem=_first_line(error), committed_shards=shards)
         fruitless = 0 if shards else fruitless + 1
@@ -186,7 +191,7 @@ def _one_pass(parts: Parts, missing: list[int], tally: _Tally) -> Iterator[Commi
             for rows in stream:
                 tally.see_rows(rows)
                 yield from parts.committer.add(rows)
-    except (RayError, Throttled):
+    except _PASSING:
         yield from parts.committer.finish()
         raise
     yield from parts.committer.finish()
@@ -235,5 +240,5 @@ def _speed(attempt: Attempt, tally: _Tally, hardware: Hardware) -> SpeedOfLight 
     """
     if attempt.rates is None or not tally.work.images:
         return None
-    achieved = tally.work.images / max(1e-9, tally.last_rows_at - tally.first_request_at)
+    achieved = tally.work.images / max(1e-9, tally.last_rows - tally.first_request)
     return speed_of_light(attempt.rates, hardware, tally.work.commit_cpu_s / tally.work.images, achieved)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from lga_model.images import ImageLimits
 from workers.downloads import Downloads, TooLarge
 from workers.errors import AccessDenied, ObjectMissing, StorageError, Throttled
-from workers.score.objects import Failure, Fetched, Listed
+from workers.score.objects import Failure, Fetched, Listed, Unanswered
 from workers.settings.shared import DecodeOn
 from workers.storage import FolderStore, Store
 
@@ -106,7 +106,11 @@ def fetch_all(
 
     async def fetch(index: int) -> None:
         begun = time.monotonic()
-        outcome = await _within_its_time(objects[index], read, options, window)
+        outcome: Fetched | Failure
+        try:
+            outcome = await _within_its_time(objects[index], read, options, window)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is about this object, and is waited for
+            outcome = Failure(reason="throttled", detail=f"{type(error).__name__}: {error}")
         arrived.put((index, outcome, time.monotonic() - begun))
 
     try:
@@ -131,7 +135,7 @@ async def _within_its_time(listed: Listed, read: Read, options: FetchOptions, wi
     limit = options.limits.max_bytes
     if listed.size_bytes > limit:
         return Failure(reason="too_large", detail=f"{listed.size_bytes} bytes; the limit is {limit}")
-    problem = Failure(reason="timeout", detail=f"nothing after {options.timeout_s:g} s")
+    problem = Unanswered(reason="timeout", detail=f"nothing after {options.timeout_s:g} s")
     try:
         async with asyncio.timeout(options.timeout_s):
             for attempt in itertools.count():
@@ -141,7 +145,7 @@ async def _within_its_time(listed: Listed, read: Read, options: FetchOptions, wi
                     window.succeeded()
                     return outcome
                 window.refused(asked_at)
-                problem = Failure(reason="throttled", detail=outcome.reason)
+                problem = Unanswered(reason="throttled", detail=outcome.reason)
                 longest_s = min(_LONGEST_PAUSE_S, _PAUSE_S * 2 ** min(attempt, 10))
                 await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311 - no secret
     except TimeoutError:
@@ -160,9 +164,16 @@ async def _one_try(listed: Listed, read: Read) -> Fetched | Failure | Throttled:
         return error
     except StorageError as error:
         # Of all reasons "throttled" is the one for a store that did not deliver.
-        return Failure(reason=_REASONS.get(type(error), "throttled"), detail=error.reason)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is about this object, and must be told
-        return Failure(reason="throttled", detail=f"{type(error).__name__}: {error}")
+        told = Unanswered if is_silence(error) else Failure
+        return told(reason=_REASONS.get(type(error), "throttled"), detail=error.reason)
+
+
+def is_silence(error: StorageError) -> bool:
+    """Whether a store's error leaves open who is to blame; a definite answer, even a refusal, shows that it is up.
+
+    For a folder that is any unusual error of the file system: one file and a whole disk fail alike.
+    """
+    return isinstance(error, Throttled) or (type(error) is StorageError and isinstance(error.__cause__, OSError))
 
 
 @functools.cache

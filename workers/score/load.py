@@ -14,18 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from lga_model.images import DecodedImage, ImageLimits
-from workers.errors import Throttled
 from workers.runs.plan import Plan, read_part
 from workers.score.decoder import Decoded, Decoder
-from workers.score.fetch import FetchOptions, fetch_all, reader, window_of
+from workers.score.fetch import FetchOptions
 from workers.score.objects import Failure, Fetched, Listed
+from workers.score.outage import arrivals
 from workers.settings.shared import DecodeOn
 from workers.storage import Store
 from workers.storage.requests import Unreported
 from workers.tags import DETAIL_LENGTH, object_schema
 
-_OUTAGE_OBJECTS = 16
-"""So many in a row are not each to blame for what the store does."""
 _UNREPORTED = Unreported("get")
 """Of this process: each table takes along what was asked for since the last one."""
 
@@ -67,7 +65,7 @@ def load_chunk(chunk: pa.Table, source: Store, output: Store, plan: Plan, option
         Tables of ``pixel_schema``, as soon as they are full. Rows come in the order in which the objects arrived.
 
     Raises:
-        Throttled: If the store stops answering: that is its outage, and not the objects' fault.
+        Throttled: If the store does not answer: that is its outage, and not the objects' fault.
     """
     for shard, start, stop in zip(*(chunk[name].to_pylist() for name in ("shard", "start", "stop")), strict=True):
         part = read_part(output, plan, shard).slice(start, stop - start)
@@ -100,22 +98,14 @@ def _decoded(
     """Every object with what it became, as they are done: index, bytes if any came, seconds to fetch, outcome."""
     fetched: deque[tuple[int, Fetched, float]] = deque()
     failed: deque[tuple[int, Failure, float]] = deque()
-    unanswered = 0
 
     def images() -> Iterator[tuple[bytes, float]]:
-        nonlocal unanswered
-        read = reader(source, options.limits.max_bytes)
-        for index, outcome, fetch_s in fetch_all(objects, read, options, window_of(source.root, options.concurrency)):
+        for index, outcome, fetch_s in arrivals(objects, source, options):
             if isinstance(outcome, Fetched):
-                unanswered = 0
                 fetched.append((index, outcome, fetch_s))
                 yield outcome.data, options.timeout_s - fetch_s
-                continue
-            unanswered = unanswered + 1 if outcome.reason in {"throttled", "timeout"} else 0
-            if unanswered == _OUTAGE_OBJECTS:
-                reason = f"{unanswered} objects in a row did not arrive ({outcome.detail}); is the store up?"
-                raise Throttled("read", source.uri(), reason)
-            failed.append((index, outcome, fetch_s))
+            else:
+                failed.append((index, outcome, fetch_s))
 
     for decoded in _decoder(options.size_px, options.limits, options.decode_on).decode_all(images()):
         index, bytes_, fetch_s = fetched.popleft()

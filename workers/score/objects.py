@@ -30,3 +30,8 @@ class Failure:
 
     reason: str
     detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unanswered(Failure):
+    """The store said nothing about the object, or only "later": either of them may be to blame."""

@@ -204,12 +204,13 @@ def _chunks(plan: Plan, shards: Sequence[int]) -> Iterator[pa.Table]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray Data without its own bars and log lines, with small blocks; as before afterwards."""
+    """Ray Data without its own bars, log lines and errors, with small blocks; as before afterwards."""
     context = ray.data.DataContext.get_current()
     wanted: dict[str, Any] = {
         "enable_progress_bars": False,
         "print_on_execution_start": False,
         "target_max_block_size": _BLOCK_BYTES,
+        "raise_original_map_exception": True,  # In Ray's own, what an actor's call raised gets lost on its way.
     }
     before = {name: getattr(context, name) for name in wanted}
     log = logging.getLogger("ray.data")

@@ -5,6 +5,7 @@ Shape suffixes: B = images, H W = pixels or cells, C = red, green, blue.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from workers.engines import Engine, EngineOutput, EngineRecord, open_engine
+from workers.engines.golden import golden_images
+from workers.errors import ClusterError
 from workers.registry import Registry, Version
 from workers.tags import Lineage, TagForm, failed, object_schema, rows
 
@@ -29,6 +32,12 @@ LOAD_COLUMNS = (
 )  # fmt: skip
 STAGE_COLUMNS = (*LOAD_COLUMNS, "predict_s", "predict_cpu_s", "engine_batches")
 """Columns beside those of the tag table: where a row belongs, and what it cost. The committer takes them off."""
+
+
+class EngineBroken(ClusterError):
+    """An engine fails at what it could do before, as after an error that a GPU keeps. In a new process it may work."""
+
+    retryable = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +73,9 @@ class Predict:
 
         Returns:
             One row for each, in the same order: the tag table's columns and ``STAGE_COLUMNS``.
+
+        Raises:
+            EngineBroken: As ``infer_each``.
         """
         record = self._engine.record
         objects = batch.select(object_schema().names).cast(object_schema())
@@ -96,9 +108,24 @@ def infer_each(engine: Engine, images_BHWC: NDArray[np.uint8]) -> tuple[EngineOu
     Returns:
         The output of the good images in their order, None when there is none; and for each other image, by its index in
         rising order, what is wrong.
+
+    Raises:
+        EngineBroken: If it can take none of them, and the golden images neither: then the images are not to blame.
     """
     if not len(images_BHWC):
         return None, {}
+    output, errors = _tell_apart(engine, images_BHWC)
+    if output is None and _tell_apart(engine, golden_images(engine.record.size_px))[0] is None:
+        raise EngineBroken(
+            f"engine {engine.record.folder} on {socket.gethostname()} fails on every image, its golden ones too: "
+            f"{errors[0].splitlines()[0]}; look at that machine (nvidia-smi, dmesg), "
+            "then run the same command again to continue"
+        )
+    return output, errors
+
+
+def _tell_apart(engine: Engine, images_BHWC: NDArray[np.uint8]) -> tuple[EngineOutput | None, dict[int, str]]:
+    """``infer_each``, believing that the engine is well."""
     output, problem = _infer(engine, images_BHWC)
     if output is not None:
         return _finite(output, np.arange(len(images_BHWC)), {})

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from prometheus_client import generate_latest
 from ray.exceptions import RayError
@@ -24,6 +25,7 @@ from workers.score.attempt import Parts, finish_run
 from workers.score.commit import Committer
 from workers.score.metrics import ScoreMetrics
 from workers.score.pipeline import plan_resources
+from workers.score.predict import EngineBroken
 from workers.storage import FolderStore
 from workers.tags import TagForm, tag_schema
 
@@ -75,7 +77,10 @@ class FullStore(FolderStore):
 
 @pytest.fixture
 def attempt(tmp_path, photograph, make_plan, score_here):
-    """Starts attempts at one run of eight objects in three shards; number 4 is no image."""
+    """Starts attempts at one run of eight objects in three shards; number 4 is no image.
+
+    Those who load them have a clock that is ``clock_s`` seconds ahead.
+    """
     source, output = FolderStore(tmp_path / "photos"), FullStore(tmp_path / "output")
     for number in range(8):
         source.put(f"{number}.png", photograph(number * 30) if number != 4 else b"no image")
@@ -95,8 +100,13 @@ def attempt(tmp_path, photograph, make_plan, score_here):
         started_at=datetime(2026, 1, 2, tzinfo=UTC),
     )
 
-    def start(trouble=None, ahead_s=0.0) -> tuple[RunRecord, Parts]:
-        pipeline = PipelineHere(output, plan, lambda shard: score_here(output, source, plan, shard), trouble, ahead_s)
+    def start(trouble=None, ahead_s=0.0, clock_s=0.0) -> tuple[RunRecord, Parts]:
+        def score(shard: int) -> list[pa.Table]:
+            tables = score_here(output, source, plan, shard)
+            at = tables[0].column_names.index("begun_at")
+            return [table.set_column(at, "begun_at", pc.add(table["begun_at"], clock_s)) for table in tables]
+
+        pipeline = PipelineHere(output, plan, score, trouble, ahead_s)
         with contextlib.closing(Committer(output, plan, schema)) as committer, ProgressBar("x", 8, shown=False) as bar:
             parts = Parts(
                 pipeline=pipeline, committer=committer, metrics=ScoreMetrics(), bar=bar, log=get_log(), pause_s=0
@@ -145,6 +155,17 @@ def test_photographs_that_were_decoded_ahead_took_time(attempt):
     assert pytest.approx(speed.achieved / speed.light, rel=1e-3) == speed.efficiency
 
 
+@pytest.mark.parametrize("clock_s", [-120, 120])
+def test_a_worker_with_another_clock_makes_no_run_faster(attempt, clock_s):
+    """
+    Where it tells of requests before the attempt, or after their rows, the rate counts from the attempt's begin.
+    """
+    record, _ = attempt(clock_s=clock_s)
+    (one,) = record.attempts
+
+    assert one.images_per_s <= one.speed.achieved < 10 * one.images_per_s
+
+
 def test_rows_that_got_lost_are_scored_again(attempt):
     """
     A pass that loses a shard is followed by another that does only that shard.
@@ -161,14 +182,15 @@ def test_rows_that_got_lost_are_scored_again(attempt):
     assert (2, 7) == (parts.pipeline.passes, record.account.ok)
 
 
-def test_trouble_in_the_cluster_is_survived(attempt):
+@pytest.mark.parametrize("error", [RayError("a node died"), EngineBroken("a GPU keeps its error")])
+def test_trouble_in_the_cluster_is_survived(attempt, error):
     """
     What was whole before the trouble is committed, the rest comes in the next pass.
     """
 
     def die(number: int, shard: int) -> bool:
         if number == 1 and shard == 2:
-            raise RayError("a node died")
+            raise error
         return True
 
     record, parts = attempt(die)
@@ -196,16 +218,25 @@ def test_trouble_that_lasts_ends_the_attempt(attempt):
     assert [3, 5] == [one.work.images for one in record.attempts]
 
 
-def test_a_store_that_is_down_is_told_as_such(attempt):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Throttled("read", "s3://b", "none of 256 objects arrived; is the store up?"), "is the store up"),
+        (EngineBroken("engine e fails on every image; look at that machine"), "look at that machine"),
+    ],
+)
+def test_what_stays_down_is_told_as_such(attempt, error, told):
     """
-    The last error of the store is the message.
+    The last error of the store, or of an engine that no new process mends, is the message.
     """
 
     def down(_number: int, _shard: int) -> bool:
-        raise Throttled("read", "s3://b", "none of 256 objects arrived; is the store up?")
+        raise error
 
-    with pytest.raises(Throttled, match="is the store up"):
+    with pytest.raises(type(error), match=told) as caught:
         attempt(down)
+
+    assert 5 == caught.value.exit_code
 
     assert 5 == attempt.parts.pipeline.passes
 

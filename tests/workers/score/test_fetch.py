@@ -15,7 +15,7 @@ from lga_model.images import ImageLimits
 from workers.errors import AccessDenied, ObjectMissing, StorageError, Throttled
 from workers.score import fetch
 from workers.score.fetch import Window, fetch_all, reader
-from workers.score.objects import Failure, Fetched, Listed
+from workers.score.objects import Failure, Fetched, Listed, Unanswered
 from workers.storage import FolderStore, open_store
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -57,6 +57,8 @@ def test_every_object_comes_once(options):
         (Throttled("read", "s3://b/k", "busy"), "throttled"),
         (StorageError("read", "s3://b/k", "disk"), "throttled"),
         (RuntimeError("a bug in a library"), "throttled"),
+        (BaseException("a panic in a library"), "throttled"),
+        (asyncio.CancelledError("by a library"), "throttled"),
     ],
 )
 def test_errors_become_reasons(options, error, reason):
@@ -90,7 +92,7 @@ def test_a_busy_store_is_asked_again(options):
     found = outcomes(listed("once", "always"), read, options(timeout_s=0.3))
 
     assert b"once" == found["once"].data
-    assert Failure(reason="throttled", detail="busy") == found["always"]
+    assert Unanswered(reason="throttled", detail="busy") == found["always"]
     assert 3 == tries["once"]
     assert tries["always"] > 4
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+import pyarrow as pa
 import pytest
 import ray
 from ray.exceptions import RayTaskError
@@ -12,7 +13,10 @@ from ray.exceptions import RayTaskError
 from workers.errors import SettingsError, Throttled
 from workers.runs.plan import Plan
 from workers.runs.speed import Rates
-from workers.score.pipeline import _chunks, _worker_error, plan_resources
+from workers.score.pipeline import Pipeline, _chunks, _worker_error, cluster_resources, plan_resources
+from workers.score.predict import EngineBroken
+from workers.storage import FolderStore
+from workers.tags import Lineage, TagForm
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 3, 16, 500])
@@ -112,6 +116,43 @@ def test_chunks_cover_every_row_of_the_shards():
     rows = [(one["shard"], row) for one in chunks for row in range(one["start"], one["stop"])]
 
     assert [*((0, row) for row in range(1000)), *((2, row) for row in range(500))] == rows
+
+
+def test_a_broken_engine_works_in_another_process(ray_local, tmp_path, photograph, make_plan, options, mean_engine):
+    """
+    Its actor ends the pass with its error, and takes no photograph along; the next pass has a new one.
+    """
+    source, output = FolderStore(tmp_path / "photos"), FolderStore(tmp_path / "output")
+    for number in range(3):
+        source.put(f"{number}.png", photograph(51))
+    broken, record, infer = tmp_path / "broken", mean_engine.record, mean_engine.infer
+
+    class Sticky:
+        """Fails for ever after it failed once, as a process does whose GPU has an error."""
+
+        def __init__(self) -> None:
+            self.record, self.failed = record, not broken.exists()
+            broken.touch()
+
+        def infer(self, images_BHWC):
+            if self.failed:
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            return infer(images_BHWC)
+
+    pipeline = Pipeline(
+        source=source,
+        output=output,
+        plan=make_plan(output, source),
+        options=options(),
+        opener=lambda _threads: Sticky(),
+        form=TagForm(classes=("dark", "bright"), heatmap_hw=(2, 2)),
+        lineage=Lineage(model="people", version=7, engine="cafe", run_id="r1"),
+        resources=cluster_resources(None),
+    )
+
+    with pytest.raises(EngineBroken, match="CUDA error: an illegal memory access was encountered; look at"):
+        list(pipeline.stream([0]))
+    assert ["ok"] * 3 == pa.concat_tables(pipeline.stream([0]))["status"].to_pylist()
 
 
 def test_what_a_task_told_is_told_again(ray_local):

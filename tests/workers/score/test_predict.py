@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workers.engines import EngineOutput
-from workers.score.predict import STAGE_COLUMNS, infer_each
+from workers.score.predict import STAGE_COLUMNS, EngineBroken, infer_each
 from workers.storage import FolderStore
 from workers.tags import TagForm, tag_schema
 
@@ -21,7 +21,7 @@ def picky_engine(mean_engine):
     infer = mean_engine.infer
 
     def picky(images_BHWC) -> EngineOutput:
-        levels = images_BHWC[:, 0, 0, 0]
+        levels = images_BHWC.reshape(len(images_BHWC), -1).max(axis=1)
         if (levels == 0).any():
             raise RuntimeError("CUDA error: something")
         said = infer(images_BHWC)
@@ -63,6 +63,26 @@ def test_when_all_fail_there_is_no_output(picky_engine):
         output, errors = infer_each(picky_engine, images(*levels))
         assert (None, failing) == (output, list(errors))
     assert (None, {}) == infer_each(picky_engine, images(1)[:0])
+
+
+@pytest.mark.parametrize("levels", [(51, 102, 204), (51,)])
+@pytest.mark.parametrize("gives_nan", [False, True])
+def test_a_broken_engine_is_no_photographs_fault(mean_engine, monkeypatch, levels, gives_nan):
+    """
+    An engine that fails on the golden images as well, by raising or by numbers that are none, ends the actor.
+    """
+    infer = mean_engine.infer
+
+    def broken(images_BHWC) -> EngineOutput:
+        if not gives_nan:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore of it")
+        said = infer(images_BHWC)
+        return said._replace(pam_BHW=said.pam_BHW * np.nan)
+
+    monkeypatch.setattr(mean_engine, "infer", broken)
+
+    with pytest.raises(EngineBroken, match=r"fails on every image, its golden ones too: .*; look at that machine"):
+        infer_each(mean_engine, images(*levels))
 
 
 def test_rows_keep_their_object(tmp_path, photograph, make_plan, score_here, picky_engine):
