@@ -16,7 +16,8 @@ Written by `python deploy/generate.py` from the program itself; `make check` com
 
 A job serves its live series on `--metrics-port` while it works. Its outcome, `lga_last_run_*`, goes to the file that
 `--metrics-file` names (node exporter's textfile collector) and to the Pushgateway that `--pushgateway` names, grouped
-by command and pipeline (`--pipeline`). Scrape a Pushgateway with `honor_labels: true`.
+by command and pipeline (`--pipeline`). Scrape a Pushgateway with `honor_labels: true`. An attempt that leaves the work
+to another one (`--if-running exit`) has no outcome: only the attempt that does the work can succeed.
 """
 
 

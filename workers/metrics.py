@@ -23,7 +23,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Gauge, generate_latest, pushadd_to_gateway, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
-from workers.errors import SettingsError, WorkerError
+from workers.errors import AlreadyRunning, SettingsError, WorkerError
 from workers.logs import get_log
 from workers.settings import MetricsSettings
 
@@ -156,23 +156,25 @@ _FINAL_STATE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 def published(metrics: JobMetrics, command: Command, settings: MetricsSettings) -> Iterator[None]:
     """Serve a job's metrics inside the block, and leave its outcome behind afterwards, however it ends.
 
+    One that found another attempt at work has no outcome: what became of the run the other one will tell.
     Nobody's photographs wait for a Pushgateway: one that cannot be reached is a line in the log.
 
     Raises:
         SettingsError: If the port cannot be bound.
     """
     metrics.begin(command, settings)
-    started, exit_code = time.monotonic(), 1
+    started, exit_code, has_outcome = time.monotonic(), 1, True
     try:
         with served(metrics, settings.metrics_port, settings.metrics_host):
             yield
         exit_code = 0
     except WorkerError as error:
-        exit_code = error.exit_code
+        exit_code, has_outcome = error.exit_code, not isinstance(error, AlreadyRunning)
         raise
     finally:
-        metrics.last_run.end(command, settings, exit_code, time.monotonic() - started)
-        _leave_behind(metrics.last_run, command, settings)
+        if has_outcome:
+            metrics.last_run.end(command, settings, exit_code, time.monotonic() - started)
+            _leave_behind(metrics.last_run, command, settings)
 
 
 def _leave_behind(last_run: LastRun, command: Command, settings: MetricsSettings) -> None:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from workers.errors import Refused, SettingsError, StorageError
+from workers.errors import AlreadyRunning, Refused, SettingsError, StorageError
 from workers.logs import configure_logs
 from workers.metrics import JobMetrics, published, served
 from workers.settings import MetricsSettings
@@ -112,6 +112,20 @@ def test_a_failure_keeps_the_last_success(tmp_path, error, code):
 
     assert code == found["lga_last_run_exit_code"]
     assert success == found["lga_last_run_success_timestamp_seconds"] < found["lga_last_run_end_timestamp_seconds"]
+
+
+def test_an_attempt_that_leaves_the_work_to_another_has_no_outcome(tmp_path):
+    """
+    Its exit code is 0, and yet nothing succeeded: the run that hangs is not made to look fresh.
+    """
+    path = tmp_path / "lga.prom"
+    with published(JobMetrics(), "score", settings(metrics_file=path)):
+        pass
+    before = path.read_text()
+    with pytest.raises(AlreadyRunning), published(JobMetrics(), "score", settings(metrics_file=path)):
+        raise AlreadyRunning("another attempt is at work on this run")
+
+    assert before == path.read_text()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "http://127.0.0.1:9091x"])

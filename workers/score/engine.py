@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError
 
 from workers.engines import EngineRecord, best_engine, fastest_target
-from workers.errors import SettingsError, WorkerError
+from workers.errors import ClusterError, SettingsError, WorkerError
 from workers.registry import Registry, Version
 from workers.runtime import cluster_gpus
 
@@ -44,10 +44,11 @@ def compile_missing(registry: str, candidates: Candidates, wanted: str) -> Candi
 
     Raises:
         SettingsError: If the command fails; what it printed is in the message.
+        ClusterError: If the worker dies of it.
     """
     builder: Any = ray.remote(_compile_if_missing)
     builder = builder.options(num_cpus=1, num_gpus=1 if cluster_gpus() else 0)
-    problem: str | None = ray.get(builder.remote(registry, candidates, wanted))
+    problem: str | None = _answer(builder.remote(registry, candidates, wanted), f"compile {candidates.version}")
     if problem:
         raise SettingsError(f"no engine of {candidates.version} fits, and none could be compiled: {problem}")
     return find_candidates(registry, str(candidates.version))
@@ -71,14 +72,24 @@ def choose_engine(candidates: Candidates, wanted: str) -> EngineRecord:
 
     Raises:
         SettingsError: If none fits, with the command that makes one.
+        ClusterError: If no worker can look.
     """
     chooser: Any = ray.remote(best_engine)
     # A look at a GPU takes none of it: other runs' engines may have most of it.
     chooser = chooser.options(num_cpus=0, num_gpus=0.01 if cluster_gpus() else 0)
-    try:
-        record: EngineRecord = ray.get(chooser.remote(candidates.engines, wanted))
-    except RayTaskError as error:
-        if isinstance(error.cause, WorkerError):
-            raise error.cause from None
-        raise
+    record: EngineRecord = _answer(
+        chooser.remote(candidates.engines, wanted), f"choose an engine of {candidates.version}"
+    )
     return record
+
+
+def _answer(task: Any, what: str) -> Any:  # noqa: ANN401 - of any task
+    """What a worker found; its own errors as it raised them."""
+    try:
+        return ray.get(task)
+    except RayError as error:
+        cause = getattr(error, "cause", error)
+        if isinstance(cause, WorkerError):
+            raise cause from None
+        reason = f"{type(cause).__name__}: {str(cause).strip()}".partition("\n")[0]
+        raise ClusterError(f"no worker could {what} ({reason}). Look at its memory and the Ray logs") from error

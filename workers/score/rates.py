@@ -63,7 +63,7 @@ def measure_rates(
     try:
         rates: Rates | None = ray.get(task.remote(source, output, plan, options, predict, batch_size))
     except (RayError, WorkerError) as error:
-        log.warning("score.rates_not_measured", problem=str(error).splitlines()[0][:200])
+        log.warning("score.rates_not_measured", problem=(str(error).strip() or repr(error)).partition("\n")[0][:200])
         return None
     if rates:
         log.info("score.rates_measured", **rates.model_dump())

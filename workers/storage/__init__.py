@@ -37,9 +37,12 @@ def open_store(uri: str) -> Store:
     """The store behind a URI: ``s3://bucket[/prefix]``, ``file:///path`` or a path.
 
     Raises:
-        SettingsError: If the scheme is not known or the bucket is not named.
+        SettingsError: If it is no URI, the scheme is not known or the bucket is not named.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise SettingsError(f"cannot use {uri!r}: {error}; write s3://BUCKET/PREFIX, or a path") from error
     if parts.scheme == "s3":
         if not parts.netloc:
             raise SettingsError(f"{uri!r} names no bucket; write s3://BUCKET/PREFIX")

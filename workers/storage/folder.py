@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +18,8 @@ from typing_extensions import override
 
 from workers.errors import AccessDenied, ConditionFailed, ObjectMissing, StorageError
 from workers.storage.protocol import Blob, ObjectInfo, Part, Store
+
+_NOTHING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 class FolderStore(Store):
@@ -31,12 +35,12 @@ class FolderStore(Store):
     @override
     def get(self, key: str) -> Blob:
         with _told_by_os("read", self.uri(key)):
-            data = (self.path / key).read_bytes()
+            data = self._path("read", key).read_bytes()
         return Blob(data=data, token=_token(data))
 
     @override
     def get_range(self, key: str, start: int, length: int) -> Part:
-        path = self.path / key
+        path = self._path("read", key)
         with _told_by_os("read", self.uri(key)), path.open("rb") as stream:
             size = path.stat().st_size
             stream.seek(max(0, size + start) if start < 0 else start)
@@ -44,7 +48,7 @@ class FolderStore(Store):
 
     @override
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_token: str | None = None) -> str:
-        target = self.path / key
+        target = self._path("write", key)
         with _told_by_os("write", self.uri(key)):
             target.parent.mkdir(parents=True, exist_ok=True)
             with _written_aside(target, data) as aside:
@@ -64,7 +68,7 @@ class FolderStore(Store):
 
     @override
     def put_file(self, key: str, path: Path) -> None:
-        target = self.path / key
+        target = self._path("write", key)
         with _told_by_os("write", self.uri(key)):
             target.parent.mkdir(parents=True, exist_ok=True)
             with _written_aside(target, b"") as aside:
@@ -73,15 +77,14 @@ class FolderStore(Store):
 
     @override
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        if not self.path.is_dir():
-            raise ObjectMissing("list", self.root, "there is no such folder")
         # Start at the deepest folder that the prefix names, not at the root.
-        start = self.path / prefix.rpartition("/")[0]
+        start = self._path("list", prefix.rpartition("/")[0])
         with _told_by_os("list", str(start)):
-            for path in _walk(start):
+            if not self.path.is_dir():
+                raise ObjectMissing("list", self.root, "there is no such folder")
+            for path, status in _walk(start):
                 key = path.relative_to(self.path).as_posix()
                 if key.startswith(prefix):
-                    status = path.stat()
                     yield ObjectInfo(
                         key=key,
                         etag=f"{status.st_mtime_ns:x}-{status.st_size:x}",
@@ -91,12 +94,13 @@ class FolderStore(Store):
 
     @override
     def exists(self, key: str) -> bool:
-        return (self.path / key).is_file()
+        with _told_by_os("look at", self.uri(key)):
+            return self._path("look at", key).is_file()
 
     @override
     def delete(self, key: str) -> None:
         with _told_by_os("delete", self.uri(key)):
-            (self.path / key).unlink(missing_ok=True)
+            self._path("delete", key).unlink(missing_ok=True)
 
     @override
     def under(self, prefix: str) -> FolderStore:
@@ -106,18 +110,51 @@ class FolderStore(Store):
     def uri(self, key: str = "") -> str:
         return str(self.path / key) if key else self.root
 
+    def _path(self, operation: str, key: str) -> Path:
+        """Where an object lies: always inside of the folder. Keys come from lists and tags, and are not trusted."""
+        if key.startswith("/") or ".." in key.split("/") or "\0" in key:
+            raise AccessDenied(operation, self.uri(key), f"this is no name inside of {self.root}")
+        return self.path / key
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder in the order of S3 keys, without names that start with a dot: our own temporary files."""
-    if not folder.is_dir():
+
+def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, os.stat_result]]:
+    """Files below a folder with their status, in the order of S3 keys.
+
+    Left out are names that start with a dot, as our own temporary files do; pipes and devices; links that lead nowhere
+    or back to a folder that they lie in (``above``: device and number of each); and what goes away meanwhile.
+    """
+    status = _status(folder)
+    if status is None or not stat.S_ISDIR(status.st_mode) or (status.st_dev, status.st_ino) in above:
         return
-    with os.scandir(folder) as entries:
-        found = [(entry.name + "/" * entry.is_dir(), entry.path) for entry in entries if not entry.name.startswith(".")]
-    for name, path in sorted(found):
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(
+                (entry.name + "/" * _is_folder(entry), entry.path)
+                for entry in entries
+                if not entry.name.startswith(".")
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name, path in found:
         if name.endswith("/"):
-            yield from _walk(Path(path))
-        else:
-            yield Path(path)
+            yield from _walk(Path(path), above | {(status.st_dev, status.st_ino)})
+        elif (file := _status(Path(path))) is not None and stat.S_ISREG(file.st_mode):
+            yield Path(path), file
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # An entry's own is_dir() raises at a link that leads round in a circle.
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir())
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """None when there is nothing, or a link to nothing."""
+    try:
+        return path.stat()
+    except OSError as error:
+        if error.errno in _NOTHING:
+            return None
+        raise
 
 
 def _token(data: bytes) -> str:

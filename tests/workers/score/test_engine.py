@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from workers.engines import fastest_target
-from workers.errors import SettingsError
+from workers.errors import ClusterError, SettingsError
 from workers.registry import Registry
+from workers.score import engine
 from workers.score.engine import choose_engine, compile_missing, find_candidates
 
 
@@ -42,3 +45,18 @@ def test_what_cannot_be_compiled_is_told_with_its_reason(ray_local, tmp_path, ma
 
     with pytest.raises(SettingsError, match=r"tiny:1.*give --manifest"):
         compile_missing(registry, find_candidates(registry, "tiny:1"), "torch")
+
+
+@pytest.mark.timeout(200)
+def test_a_worker_that_dies_is_told(ray_local, published, monkeypatch):
+    """
+    A builder that the system kills for its memory ends the run with a readable line, and so does one who only looks.
+    """
+    candidates = find_candidates(published, "tiny:1")
+    for name in ("_compile_if_missing", "best_engine"):
+        monkeypatch.setattr(engine, name, lambda *_: os._exit(9))
+
+    with pytest.raises(ClusterError, match=r"compile tiny:1 \(WorkerCrashedError"):
+        compile_missing(published, candidates, "best")
+    with pytest.raises(ClusterError, match=r"choose an engine of tiny:1 \(WorkerCrashedError"):
+        choose_engine(candidates, "best")

@@ -81,16 +81,30 @@ def test_the_limit_counts_what_is_wanted(tmp_path, output):
     assert ["b.jpg", "d.jpg"] == keys(str(tmp_path / "photos"), output, include=("*.jpg",), limit=2)
 
 
-def test_what_was_written_is_not_read(tmp_path):
+@pytest.mark.parametrize(
+    ("source", "below"),
+    [
+        pytest.param("", "tagged/", id="inside of the source"),
+        pytest.param("", "", id="the same place, the root"),
+        pytest.param("a [1]/", "a [1]/", id="the same place, a folder"),
+        pytest.param("a [1]/b/", "a [1]/", id="above the source"),
+        pytest.param("a [1]/", "elsewhere/", id="beside the source"),
+    ],
+)
+def test_what_was_written_is_not_read(store_uri, source, below):
     """
-    An output inside of the input does not feed itself.
+    Wherever the output lies, it does not feed itself; and photographs that lie there are photographs like others.
     """
-    store = FolderStore(tmp_path)
-    store.put("a.jpg", b"x")
-    store.put("tagged/tags/run=r/shard-000000.parquet", b"x")
-    store.put("tagged-photos/b.jpg", b"x")
+    store = open_store(store_uri)
+    ours = ["tags/run=r/shard-000000.parquet", "runs/r/plan.json", "runs/r/plan/1a-000000.parquet", "runs/lease-1.json"]
+    photographs = ["a [1]/b/1.jpg", "a [1]/runs/2.jpg", "a [1]/tags/3.jpg", "tagged-too/4.jpg", "tagged/runs/5.jpg"]
+    for key in (*(below + key for key in ours), *photographs):
+        store.put(key, b"x")
+    wanted = [key for key in photographs if key.startswith(source)]
+    if isinstance(store, FolderStore):
+        wanted = [key.removeprefix(source) for key in wanted]
 
-    assert ["a.jpg", "tagged-photos/b.jpg"] == keys(str(tmp_path), FolderStore(tmp_path / "tagged"))
+    assert wanted == keys(f"{store_uri}/{source}", open_store(f"{store_uri}/{below}"))
 
 
 def test_a_name_that_is_no_text_is_told_with_escapes(tmp_path, output):

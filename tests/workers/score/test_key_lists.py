@@ -118,6 +118,53 @@ def test_lists_of_keys(store_uri):
     )
 
 
+def test_the_column_key_is_preferred(tmp_path):
+    """
+    Of a list with several columns that could be meant, wherever they stand.
+    """
+    (tmp_path / "l.csv").write_text("uri,Key,path,x,x\ns3://photos/a.jpg,b.jpg,/mnt/c.jpg,1,2\n")
+    (tmp_path / "l.parquet").write_bytes(parquet(pa.table({"path": ["/mnt/c.jpg"], "uri": ["s3://photos/a.jpg"]})))
+
+    assert ["b.jpg"] == [row[0] for row in listed("s3://photos", str(tmp_path / "l.csv"))]
+    assert ["a.jpg"] == [row[0] for row in listed("s3://photos", str(tmp_path / "l.parquet"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("l.txt", b""),
+        ("l.txt", b"\n\n"),
+        ("l.txt.gz", gzip.compress(b"")),
+        ("l.csv", b""),
+        ("l.csv", b"key"),
+        ("l.csv", b"\xef\xbb\xbfkey,etag\n"),
+        ("l.csv.gz", gzip.compress(b"")),
+        ("l.parquet", parquet(pa.table({"key": pa.array([], pa.string())}))),
+    ],
+)
+def test_an_empty_list_is_no_objects(tmp_path, name, content):
+    """
+    A night on which nothing is new ends like any other.
+    """
+    (tmp_path / name).write_bytes(content)
+
+    assert [] == listed("s3://photos", str(tmp_path / name))
+
+
+def test_an_error_without_text_is_told_by_its_name(tmp_path, monkeypatch):
+    """
+    Some have none.
+    """
+    (tmp_path / "l.parquet").write_bytes(b"PAR1")
+
+    def breaks(*_args, **_more):
+        raise EOFError
+
+    monkeypatch.setattr("workers.score.inventory.key_list.pq.ParquetFile", breaks)
+    with pytest.raises(SettingsError, match="cannot be read: EOFError"):
+        listed("s3://photos", str(tmp_path / "l.parquet"))
+
+
 def test_a_list_is_filtered_as_a_listing_is(tmp_path):
     """
     Patterns, suffixes, sizes, limit and sample; an object of unknown size is never too small.
@@ -142,7 +189,6 @@ def test_a_list_is_filtered_as_a_listing_is(tmp_path):
         ("l.parquet", b"PAR1 but no more", "cannot be read"),
         ("l.csv", b"name,size\na,1\n", "no column `key`"),
         ("l.csv", b"key,size\na,many\n", "many"),
-        ("l.csv", b"", "cannot be read: Empty CSV file"),
         ("l.csv.gz", b"not gzip", "cannot be read"),
         ("l.txt", b"s3://other/a.jpg\n", "s3://other/a.jpg, which is not in s3://photos"),
         ("manifest.json", b"{}", "no manifest of S3 Inventory"),

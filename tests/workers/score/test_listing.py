@@ -107,6 +107,54 @@ def test_a_listing_that_broke_off_goes_on_where_it_was(s3, tmp_path, monkeypatch
     assert [] == list(output.list("runs/run/listing/"))
 
 
+class Sorted:
+    """A store of so many keys, by their numbers."""
+
+    def __init__(self, count: int) -> None:
+        self.keys = [f"{number:04d}" for number in range(count)]
+
+    def list(self, _prefix: str, after: str = ""):
+        for key in self.keys:
+            if key > after:
+                yield ObjectInfo(key=key, etag="", size_bytes=1, last_modified=None)
+
+
+def test_attempts_that_list_at_once_leave_no_key_out(tmp_path, monkeypatch):
+    """
+    One that was thought dead wakes up and writes a lot again, cut elsewhere. A third reads all keys, each once.
+    """
+    monkeypatch.setattr(listing, "_FIRST_ROWS", 2)
+    monkeypatch.setattr(listing, "_ROWS", 10)
+    store, notes = Sorted(200), ListingNotes(FolderStore(tmp_path), "run", lot=30)
+
+    def some(tables, rows: int) -> None:
+        while rows > 0:
+            rows -= next(tables).num_rows
+
+    first = listing._list_prefix(store, "p", notes)
+    some(first, 52)  # One lot is written, and half of the second read.
+    second = listing._list_prefix(store, "p", notes)
+    some(second, 132)
+    some(first, 30)
+    first.close()
+    second.close()
+    found = [key for table in listing._list_prefix(store, "p", notes) for key in table["key"].to_pylist()]
+
+    assert store.keys == found
+
+
+def test_notes_that_do_not_follow_on_each_other_are_not_read(tmp_path):
+    """
+    A lot that was left behind by another attempt, after these were removed, continues something else.
+    """
+    notes = ListingNotes(FolderStore(tmp_path), "run", lot=10)
+    keys = next(listing.as_tables(Sorted(30).list("p")))
+    list(notes.keeping("p", 0, "", iter([keys.slice(0, 10)])))
+    list(notes.keeping("p", 1, "0019", iter([keys.slice(20, 10)])))
+
+    assert [keys.slice(0, 10)] == list(notes.kept("p"))
+
+
 def test_tables_of_many_units_come_all():
     """
     Whatever the number of threads.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
+from ray.exceptions import RayError
 
 from workers.score import rates
 
@@ -60,6 +62,23 @@ def test_a_slow_engine_is_not_tried_with_large_batches(busy):
 
     assert 4 == rates.fitting_batch(engine, IMAGES)
     assert 4 == max(engine.sizes)
+
+
+@pytest.mark.parametrize(("text", "told"), [("lost\nmore", "lost"), ("", "RayError()")])
+def test_a_measurement_that_fails_is_a_line_in_the_log(monkeypatch, text, told):
+    """
+    The run goes on without, whatever the error has to say.
+    """
+
+    def lost(_task):
+        raise RayError(*[text] * bool(text))
+
+    monkeypatch.setattr(rates, "ray", SimpleNamespace(remote=Mock(), get=lost))
+    log = Mock()
+    found = rates.measure_rates(None, None, SimpleNamespace(rows=1), None, None, batch_size=1, gpus=0, log=log)
+
+    assert found is None
+    log.warning.assert_called_once_with("score.rates_not_measured", problem=told)
 
 
 def test_no_batch_is_larger_than_what_was_loaded(busy):

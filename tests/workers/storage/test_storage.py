@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
 import threading
 from pathlib import Path
 
@@ -134,6 +136,77 @@ def test_a_missing_folder_is_named(tmp_path):
         list(open_store(str(tmp_path / "nowhere")).list())
 
 
+def test_a_listing_leaves_out_what_is_no_file(tmp_path):
+    """
+    Links to nowhere or in a circle, links back to a folder above, pipes: the files beside them are listed all the same.
+    """
+    store = open_store(str(tmp_path))
+    store.put("a/1.jpg", b"x")
+    store.put("b.jpg", b"x")
+    (tmp_path / "a" / "back").symlink_to(tmp_path)
+    (tmp_path / "a" / "nowhere.jpg").symlink_to("/nowhere/at/all.jpg")
+    (tmp_path / "a" / "behind-a-file").symlink_to("1.jpg/x")
+    (tmp_path / "a" / "circle").symlink_to("circle")
+    (tmp_path / "linked").symlink_to("a")
+    os.mkfifo(tmp_path / "a" / "pipe")
+
+    assert ["a/1.jpg", "b.jpg", "linked/1.jpg"] == [info.key for info in store.list()]
+
+
+def test_a_listing_passes_over_what_goes_away_meanwhile(tmp_path):
+    """
+    Files and folders that are removed while a folder is listed do not end the listing; nor does it say that nothing is
+    there.
+    """
+    store = open_store(str(tmp_path))
+    for key in ("a", "b", "c/1", "d/2", "e"):
+        store.put(key, b"x")
+    found = store.list()
+    first = next(found)
+    store.delete("b")
+    shutil.rmtree(tmp_path / "c")
+    shutil.rmtree(tmp_path / "d")
+    (tmp_path / "d").write_bytes(b"a file now")
+
+    assert ["a", "e"] == [first.key, *(info.key for info in found)]
+
+
+@pytest.mark.parametrize("key", ["../secret/s.jpg", "a/../../secret/s.jpg", "{absolute}", "a\0b"])
+def test_a_key_cannot_leave_the_folder(tmp_path, key):
+    """
+    Keys come from lists and tags: one that names a file outside is refused, whatever is to be done with it.
+    """
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "s.jpg").write_bytes(b"private")
+    key = key.format(absolute=tmp_path / "secret" / "s.jpg")
+    store = FolderStore(tmp_path / "photographs")
+    store.put("a/1.jpg", b"x")
+    uses = [
+        lambda: store.get(key),
+        lambda: store.get_range(key, 0, 1),
+        lambda: store.put(key, b"mine"),
+        lambda: store.put_file(key, Path(__file__)),
+        lambda: store.exists(key),
+        lambda: store.delete(key),
+        lambda: list(store.list(f"{key}/")),
+    ]
+    for use in uses:
+        with pytest.raises(AccessDenied, match="no name inside of"):
+            use()
+
+    assert b"private" == (tmp_path / "secret" / "s.jpg").read_bytes()
+
+
+def test_a_name_that_no_file_can_have_is_told(tmp_path):
+    """
+    One of more than 255 bytes is an error of the store's, whoever asks for it.
+    """
+    store = FolderStore(tmp_path)
+    for use in (store.exists, store.get, store.delete):
+        with pytest.raises(StorageError, match="name too long"):
+            use("x" * 300)
+
+
 def test_wrong_credentials_are_denied(s3, monkeypatch):
     """
     A wrong secret is told as such, with what to look at.
@@ -186,10 +259,10 @@ def test_storage_errors_survive_pickling(error):
     assert type(error) is type(copy)
 
 
-@pytest.mark.parametrize("uri", ["gs://bucket/x", "s3://", "", "http://host/x"])
+@pytest.mark.parametrize("uri", ["gs://bucket/x", "s3://", "", "http://host/x", "s3://[x]/y", "file://[x"])
 def test_a_uri_that_cannot_be_used_is_refused(uri):
     """
-    Other schemes and empty names are wrong settings.
+    Other schemes, empty names and what is no URI at all are wrong settings.
     """
     with pytest.raises(SettingsError):
         open_store(uri)

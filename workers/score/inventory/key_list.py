@@ -1,14 +1,15 @@
 """A list of keys that somebody made: Parquet, CSV or plain text, plain or compressed, read as a stream.
 
-Of a Parquet or CSV file the columns count by name: ``key`` (or a whole URI), and if there are any ``etag``,
+Of a Parquet or CSV file the columns count by name: ``key`` (or ``uri`` or ``path``), and if there are any ``etag``,
 ``size_bytes`` and ``last_modified``, also as S3 Inventory and `aws s3api` spell them. A text file holds one key in each
-line. Without ETags nothing can be known to be unchanged.
+line; an empty file is a list of nothing. Without ETags nothing can be known to be unchanged.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -23,11 +24,11 @@ from workers.storage import Store
 from workers.tags import RangedFile
 
 _NAMES = {
-    "key": "key", "uri": "key", "path": "key", "etag": "etag", "size": "size_bytes", "sizebytes": "size_bytes",
+    "path": "key", "uri": "key", "key": "key", "etag": "etag", "size": "size_bytes", "sizebytes": "size_bytes",
     "lastmodified": "last_modified", "lastmodifieddate": "last_modified", "bucket": "bucket", "islatest": "is_latest",
     "isdeletemarker": "is_delete_marker",
 }  # fmt: skip
-"""What columns are called, without case and underscores, and what they are."""
+"""What columns are called, without case and underscores, and what they are. Of several for one the last here counts."""
 
 _ROWS = 20_000
 _BLOCK_BYTES = 2 * 1024 * 1024
@@ -57,7 +58,7 @@ def read_key_list(store: Store, key: str) -> Iterator[pa.Table]:
                 "are understood"
             )
     except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
-        raise SettingsError(f"--inventory {store.uri(key)} cannot be read: {str(error).splitlines()[0]}") from error
+        raise SettingsError(f"--inventory {store.uri(key)} cannot be read: {_reason(error)}") from error
 
 
 def read_parquet_list(store: Store, key: str) -> Iterator[pa.Table]:
@@ -80,13 +81,19 @@ def read_csv_list(store: Store, key: str, names: list[str] | None, *, is_text: b
     skip = 0 if names else 1
     names = names or _first_line(store, key)
     with RangedFile(store, key) as file:
-        reader = pacsv.open_csv(
-            _unpacked(file, key),
-            read_options=pacsv.ReadOptions(column_names=names, skip_rows=skip, block_size=_BLOCK_BYTES),
-            parse_options=pacsv.ParseOptions(delimiter=_NEVER, quote_char=False) if is_text else pacsv.ParseOptions(),
-            # All is text at first: a key like 0001 is not a number.
-            convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
-        )
+        as_text = pacsv.ParseOptions(delimiter=_NEVER, quote_char=False)
+        try:
+            reader = pacsv.open_csv(
+                _unpacked(file, key),
+                read_options=pacsv.ReadOptions(column_names=names, skip_rows=skip, block_size=_BLOCK_BYTES),
+                parse_options=as_text if is_text else pacsv.ParseOptions(),
+                # All is text at first: a key like 0001 is not a number.
+                convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+            )
+        except pa.ArrowInvalid:
+            if _has_line(store, key, skip):
+                raise
+            return  # A list of nothing, which Arrow takes for a mistake.
         for batch in reader:
             yield normal(pa.Table.from_batches([batch]), store.uri(key))
 
@@ -95,6 +102,12 @@ def _first_line(store: Store, key: str) -> list[str]:
     with RangedFile(store, key) as file:
         line: str = io.TextIOWrapper(_unpacked(file, key), encoding="utf-8-sig").readline()
     return next(csv.reader([line]), [])
+
+
+def _has_line(store: Store, key: str, number: int) -> bool:
+    with RangedFile(store, key) as file:
+        lines = io.TextIOWrapper(_unpacked(file, key), encoding="utf-8-sig")
+        return next(itertools.islice(lines, number, None), None) is not None
 
 
 def _unpacked(file: RangedFile, key: str) -> pa.NativeFile:
@@ -108,7 +121,8 @@ def normal(table: pa.Table, uri: str) -> pa.Table:
     Raises:
         SettingsError: If there are no keys, or a size or time is none.
     """
-    found = {_NAMES[_plain(name)]: table[name] for name in table.column_names if _plain(name) in _NAMES}
+    given = dict(zip(map(_plain, table.column_names), table.columns, strict=True))
+    found = {meaning: given[name] for name, meaning in _NAMES.items() if name in given}
     if "key" not in found:
         raise SettingsError(f"--inventory {uri} has no column `key` (it has: {', '.join(table.column_names)})")
     try:
@@ -119,7 +133,7 @@ def normal(table: pa.Table, uri: str) -> pa.Table:
             "last_modified": _times(found.get("last_modified"), table.num_rows),
         }
     except pa.ArrowException as error:
-        raise SettingsError(f"--inventory {uri}: {str(error).splitlines()[0]}") from error
+        raise SettingsError(f"--inventory {uri}: {_reason(error)}") from error
     result = pa.table(columns, LISTED)
     if "bucket" in found:
         result = result.append_column("bucket", pc.cast(found["bucket"], pa.string()))
@@ -128,6 +142,11 @@ def normal(table: pa.Table, uri: str) -> pa.Table:
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", "").replace(" ", "")
+
+
+def _reason(error: Exception) -> str:
+    """Its first line; of an error without text, its name."""
+    return (str(error).strip() or type(error).__name__).partition("\n")[0]
 
 
 def _texts(column: pa.ChunkedArray | None, rows: int) -> pa.ChunkedArray | pa.Array:

@@ -54,7 +54,7 @@ def _list_prefix(store: S3Store, prefix: str, notes: ListingNotes | None) -> Ite
     for table in notes.kept(prefix):
         lots, last = lots + 1, table["key"][-1].as_py()
         yield table
-    yield from notes.keeping(prefix, lots, as_tables(store.list(prefix, after=last)))
+    yield from notes.keeping(prefix, lots, last, as_tables(store.list(prefix, after=last)))
 
 
 def split(level: Callable[[str], Iterator[ObjectInfo | str]], prefix: str) -> tuple[list[str], list[ObjectInfo]]:

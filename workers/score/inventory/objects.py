@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -18,6 +19,10 @@ from workers.score.inventory.selection import Selection, select
 from workers.score.inventory.source import Source
 from workers.storage import S3Store, Store, split_uri
 
+_OURS = r"(tags/run=|runs/).*\.(parquet|json)"
+"""What we write under an output: shards (``workers.tags``), plans and records (``workers.runs``), notes of a listing,
+pointers and leases (``workers.score``). A photograph that a person keeps in a folder ``runs`` is none of it."""
+
 
 def list_objects(
     source: Source,
@@ -28,8 +33,9 @@ def list_objects(
 ) -> Iterator[pa.Table]:
     """Every object that is wanted, with the key that its row will carry, as tables of ``LISTED`` in no certain order.
 
-    Left out are folder markers (empty, the key ends in a slash) and what lies under the output. A list may name an
-    object twice.
+    Left out are folder markers (empty, the key ends in a slash) and our own files under the output, which may lie
+    inside of the source, above it, or be the same place; whatever else lies there is an object like any other. A list
+    may name an object twice.
 
     Args:
         source: Where the objects are.
@@ -46,17 +52,15 @@ def list_objects(
         tables = list_source(source, in_order=selection.limit is not None, notes=notes)
     else:
         tables = _from_list(source, inventory)
-    own = _own_prefix(source, output)
-    outside = (
-        tables if own is None else (table.filter(pc.invert(pc.starts_with(table["key"], own))) for table in tables)
-    )
-    return select(outside, source.prefix, selection)
+    return select(_without_ours(tables, source, output), source.prefix, selection)
 
 
-def _own_prefix(source: Source, output: Store) -> str | None:
-    """Front of the keys of what we write ourselves, when that lies inside of the source."""
-    root = f"{source.store.root}/"
-    return f"{output.root.removeprefix(root)}/" if output.root.startswith(root) else None
+def _without_ours(tables: Iterator[pa.Table], source: Source, output: Store) -> Iterator[pa.Table]:
+    root, base = (f"{store.root.rstrip('/')}/" for store in (source.store, output))
+    if not base.startswith(root):
+        return tables
+    ours = f"(?s)^{re.escape(base.removeprefix(root))}{_OURS}$"
+    return (table.filter(pc.invert(pc.match_substring_regex(table["key"], ours))) for table in tables)
 
 
 def _from_list(source: Source, inventory: str) -> Iterator[pa.Table]:

@@ -37,7 +37,9 @@ class Sample:
 def draw(tables: Iterator[pa.Table], prefix: str, size: int) -> Sample:
     """Choose by the digests of the keys: the same objects every time, whatever the order of the listing.
 
-    Half of the sample is shared out evenly over the folders, half by their size.
+    Half of the sample is shared out evenly over the folders, half by their size. An object that a list names again is
+    chosen once, with the facts that came first; to remember all that was named would take too much memory, so those
+    that are not chosen count each time.
 
     Args:
         tables: The listing.
@@ -45,23 +47,30 @@ def draw(tables: Iterator[pa.Table], prefix: str, size: int) -> Sample:
         size: Objects to choose; fewer when there are not so many.
     """
     listed: Counter[str] = Counter()
-    lowest: dict[str, list[tuple[float, str, dict[str, object]]]] = {}
+    lowest: dict[str, list[tuple[float, str]]] = {}
+    facts: dict[str, dict[str, object]] = {}
     for table in tables:
         for row in table.to_pylist():
-            folder = row["key"].removeprefix(prefix).rpartition("/")[0].partition("/")[0]
+            key = row["key"]
+            if key in facts:
+                continue
+            folder = key.removeprefix(prefix).rpartition("/")[0].partition("/")[0]
             stratum = folder if folder in listed or len(listed) < _STRATA else OTHERS
             listed[stratum] += 1
             heap = lowest.setdefault(stratum, [])
-            entry = (-position(row["key"]), row["key"], row)
+            entry = (-position(key), key)
             if len(heap) < size:
                 heapq.heappush(heap, entry)
-            elif entry[0] > heap[0][0]:
-                heapq.heapreplace(heap, entry)
+            elif entry > heap[0]:
+                del facts[heapq.heapreplace(heap, entry)[1]]
+            else:
+                continue
+            facts[key] = row
     everything = sum(listed.values())
     rows, stratum_of = [], {}
     for stratum, heap in sorted(lowest.items()):
         share = size / 2 / len(lowest) + size / 2 * listed[stratum] / everything
-        for _, key, row in sorted(heap, key=lambda entry: -entry[0])[: max(1, round(share))]:
+        for _, key in sorted(heap, reverse=True)[: max(1, round(share))]:
             stratum_of[key] = stratum
-            rows.append(row | {"size_bytes": row["size_bytes"] or 0})
+            rows.append(facts[key] | {"size_bytes": facts[key]["size_bytes"] or 0})
     return Sample(objects=pa.Table.from_pylist(rows, LISTED), stratum_of=stratum_of, listed=dict(listed))

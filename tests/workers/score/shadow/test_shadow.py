@@ -69,6 +69,21 @@ def test_a_sample_of_little_is_all_of_it():
     assert 0 == draw(iter([]), "p/", 100).objects.num_rows
 
 
+def test_an_object_that_is_named_twice_is_chosen_once():
+    """
+    Lists may do so, with equal facts or others: it has one row, and the weight of one.
+    """
+    once = listing(a=20, b=5)
+    changed = once.set_column(1, "etag", pa.array(["later"] * once.num_rows))
+    sample = draw(iter([once, once, changed]), "p/", 100)
+    few = draw(iter([once, once, changed]), "p/", 10)
+
+    assert sorted(once["key"].to_pylist()) == sorted(sample.objects["key"].to_pylist())
+    assert {"e"} == set(sample.objects["etag"].to_pylist())
+    assert {"a": 20, "b": 5} == sample.listed
+    assert few.objects.num_rows == len(few.stratum_of)
+
+
 def compared():
     production = tags(
         [
