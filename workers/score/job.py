@@ -27,6 +27,8 @@ from workers.storage import open_store
 def score(settings: ScoreSettings) -> int:
     """Tag everything under ``--input``; continue where an earlier attempt stopped."""
     metrics = ScoreMetrics()
+    if settings.dry_run:
+        return _score(settings, metrics)  # It scores nothing, and so leaves no outcome behind.
     with published(metrics, "score", settings):
         return _score(settings, metrics)
 
