@@ -118,6 +118,16 @@ def test_lists_of_keys(store_uri):
     )
 
 
+@pytest.mark.parametrize(("kind", "schema"), [("Parquet", ""), ("CSV", "Bucket, Key")])
+def test_a_broken_file_of_an_s3_inventory_is_named(tmp_path, kind, schema):
+    """
+    As other lists are.
+    """
+    put_inventory(open_store(str(tmp_path)), kind, schema, b"neither Parquet nor gzip")
+    with pytest.raises(SettingsError, match=r"--inventory .*daily/photos/data/0\.\S+ cannot be read"):
+        listed("s3://photos", str(tmp_path / "daily/photos/2026-01-02T01-00Z/manifest.json"))
+
+
 def test_the_column_key_is_preferred(tmp_path):
     """
     Of a list with several columns that could be meant, wherever they stand.

@@ -7,6 +7,7 @@ line; an empty file is a list of nothing. Without ETags nothing can be known to 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -45,32 +46,33 @@ def read_key_list(store: Store, key: str) -> Iterator[pa.Table]:
     """
     suffixes = [suffix.lower() for suffix in PurePosixPath(key).suffixes]
     kind = next((suffix for suffix in reversed(suffixes) if suffix != ".gz"), "")
-    try:
-        if kind == ".parquet":
-            yield from read_parquet_list(store, key)
-        elif kind == ".csv":
-            yield from read_csv_list(store, key, None)
-        elif kind in (".txt", ".lst", ".list"):
-            yield from read_csv_list(store, key, ["key"], is_text=True)
-        else:
-            raise SettingsError(
-                f"--inventory {store.uri(key)}: only manifest.json of S3 Inventory, .parquet, .csv and .txt (also .gz) "
-                "are understood"
-            )
-    except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
-        raise SettingsError(f"--inventory {store.uri(key)} cannot be read: {_reason(error)}") from error
+    if kind == ".parquet":
+        yield from read_parquet_list(store, key)
+    elif kind == ".csv":
+        yield from read_csv_list(store, key, None)
+    elif kind in (".txt", ".lst", ".list"):
+        yield from read_csv_list(store, key, ["key"], is_text=True)
+    else:
+        raise SettingsError(
+            f"--inventory {store.uri(key)}: only manifest.json of S3 Inventory, .parquet, .csv and .txt (also .gz) "
+            "are understood"
+        )
 
 
 def read_parquet_list(store: Store, key: str) -> Iterator[pa.Table]:
-    """A Parquet file. Only the columns that count are transferred."""
-    with RangedFile(store, key) as file, pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
+    """A Parquet file. Only the columns that count are transferred. Errors as ``read_key_list``."""
+    with (
+        _told(store.uri(key)),
+        RangedFile(store, key) as file,
+        pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet,
+    ):
         columns = [name for name in parquet.schema_arrow.names if _plain(name) in _NAMES]
         for batch in parquet.iter_batches(_ROWS, columns=columns):
             yield normal(pa.Table.from_batches([batch]), store.uri(key))
 
 
 def read_csv_list(store: Store, key: str, names: list[str] | None, *, is_text: bool = False) -> Iterator[pa.Table]:
-    """A CSV file, gzipped when its name says so.
+    """A CSV file, gzipped when its name says so. Errors as ``read_key_list``.
 
     Args:
         store: Where it is.
@@ -78,24 +80,25 @@ def read_csv_list(store: Store, key: str, names: list[str] | None, *, is_text: b
         names: Of the columns; None takes them from the first line.
         is_text: Whether a line is a key, whatever it holds.
     """
-    skip = 0 if names else 1
-    names = names or _first_line(store, key)
-    with RangedFile(store, key) as file:
-        as_text = pacsv.ParseOptions(delimiter=_NEVER, quote_char=False)
-        try:
-            reader = pacsv.open_csv(
-                _unpacked(file, key),
-                read_options=pacsv.ReadOptions(column_names=names, skip_rows=skip, block_size=_BLOCK_BYTES),
-                parse_options=as_text if is_text else pacsv.ParseOptions(),
-                # All is text at first: a key like 0001 is not a number.
-                convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
-            )
-        except pa.ArrowInvalid:
-            if _has_line(store, key, skip):
-                raise
-            return  # A list of nothing, which Arrow takes for a mistake.
-        for batch in reader:
-            yield normal(pa.Table.from_batches([batch]), store.uri(key))
+    with _told(store.uri(key)):
+        skip = 0 if names else 1
+        names = names or _first_line(store, key)
+        with RangedFile(store, key) as file:
+            as_text = pacsv.ParseOptions(delimiter=_NEVER, quote_char=False)
+            try:
+                reader = pacsv.open_csv(
+                    _unpacked(file, key),
+                    read_options=pacsv.ReadOptions(column_names=names, skip_rows=skip, block_size=_BLOCK_BYTES),
+                    parse_options=as_text if is_text else pacsv.ParseOptions(),
+                    # All is text at first: a key like 0001 is not a number.
+                    convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+                )
+            except pa.ArrowInvalid:
+                if _has_line(store, key, skip):
+                    raise
+                return  # A list of nothing, which Arrow takes for a mistake.
+            for batch in reader:
+                yield normal(pa.Table.from_batches([batch]), store.uri(key))
 
 
 def _first_line(store: Store, key: str) -> list[str]:
@@ -142,6 +145,14 @@ def normal(table: pa.Table, uri: str) -> pa.Table:
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", "").replace(" ", "")
+
+
+@contextlib.contextmanager
+def _told(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
+        raise SettingsError(f"--inventory {uri} cannot be read: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
