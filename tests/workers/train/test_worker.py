@@ -18,6 +18,7 @@ from workers.storage import open_store
 from workers.train import monitor
 from workers.train.checkpoints import STATE_FILE, read_progress
 from workers.train.dataset import Sample, Splits
+from workers.train.job import is_trained
 from workers.train.plan import Plan
 from workers.train.shelf import Shelf
 from workers.train.worker import Assignment, _Worker
@@ -147,4 +148,34 @@ def test_who_has_to_go_makes_a_checkpoint_first(tmp_path, splits, undisturbed, m
     work(tmp_path, splits, Mailbox())
 
     assert [1] == mailbox.saved_at
+    assert outcome(undisturbed[0]) == outcome(tmp_path)
+
+
+class EndingLast(Mailbox):
+    """The driver has to end during the very last step: the seventh post, for the first epoch of three has one more."""
+
+    posts = 0
+
+    def take(self, name, *arguments):
+        self.posts += name == "work"
+        return super().take(name, *arguments) or (name == "work" and self.posts == 7)
+
+
+def test_a_stop_between_the_last_step_and_its_validation_loses_no_epoch(tmp_path, splits, undisturbed, monkeypatch):
+    """
+    All steps are taken, but nobody knows how good they are: the run goes on with the validation, and its checkpoint
+    counts before the one of the same step that lacks it.
+    """
+    monkeypatch.setattr(monitor, "_POST_EVERY_S", 0.0)
+    with pytest.raises(Killed):
+        work(tmp_path, splits, EndingLast(dies_at=6))
+    stopped, _ = Shelf(open_store(str(tmp_path)), keep_best=1).load_newest()
+    assert not is_trained(stopped, 6)
+
+    work(tmp_path, splits, Mailbox())
+    whole, _ = Shelf(open_store(str(tmp_path)), keep_best=1).load_newest()
+
+    assert (6, 6) == (stopped.step, whole.step)
+    assert is_trained(whole, 6)
+    assert not is_trained(whole, 9)
     assert outcome(undisturbed[0]) == outcome(tmp_path)
