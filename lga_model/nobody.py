@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MARGIN = 0.05
 """Boxes grow by this share of their sides before anything beside them counts as empty: hands stick out."""
 _SMALLEST = 0.25
-"""A window is at least this share of the photograph's width and of its height."""
+"""A window is at least this share of the photograph's width and of its height: it bounds what is decoded for it."""
 _LONGEST = 2.0
 """A window is at most this many times as long as it is wide."""
 _MOST_BOXES = 50
@@ -52,10 +52,14 @@ def empty_window(boxes: Sequence[Box], width: int, height: int) -> Box | None:
             part
             for window in windows
             for part in _beside(window, grown)
-            if part[2] - part[0] >= _SMALLEST * width and part[3] - part[1] >= _SMALLEST * height
+            if _is_large(part, width, height)
         }
     # The same photograph gives the same window: of two equal ones the first by its corner.
-    return max((_trimmed(window) for window in windows), key=lambda window: (_area(window), window), default=None)
+    return max(
+        (trimmed for window in windows if _is_large(trimmed := _trimmed(window), width, height)),
+        key=lambda window: (_area(window), window),
+        default=None,
+    )
 
 
 def decode_window(
@@ -101,6 +105,10 @@ def _beside(window: Box, box: Box) -> Iterator[Box]:
         yield left, top, right, y0
     if y1 < bottom:
         yield left, y1, right, bottom
+
+
+def _is_large(window: Box, width: int, height: int) -> bool:
+    return window[2] - window[0] >= _SMALLEST * width and window[3] - window[1] >= _SMALLEST * height
 
 
 def _trimmed(window: Box) -> Box:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 
 from lga_model.config import Augmentation
+from lga_model.images import ImageError
 from workers.errors import SettingsError
+from workers.train import data
 from workers.train.data import ImageSource, Loader, UnusableImage, training_order, validation_order
 from workers.train.dataset import Sample
 
@@ -153,6 +156,27 @@ def test_a_skipped_image_gives_its_place_to_the_next(samples, tmp_path):
 
     assert [samples[index].uri for index in (0, 1, 3, 3, 4, 5)] == list(batch.uris)
     assert [samples[2].uri] == list(load.source.unusable)
+
+
+def test_a_part_that_fails_leaves_the_whole_photograph(samples, monkeypatch):
+    """
+    And is told under the name of the photograph; it is not tried again.
+    """
+    tries = []
+
+    def decode_window(*_):
+        tries.append(1)
+        raise ImageError("too_large", "decoding it needs more memory than there is")
+
+    monkeypatch.setattr(data, "decode_window", decode_window)
+    source, part = ImageSource(SIZE, 0), dataclasses.replace(samples[0], window=(0, 0, 9, 9))
+    for _ in range(2):
+        with pytest.raises(UnusableImage, match="too_large"):
+            source.pixels(part)
+
+    assert (SIZE, SIZE, 3) == source.pixels(samples[0]).shape
+    assert [samples[0].uri] == list(source.unusable)
+    assert 1 == len(tries)
 
 
 def test_a_skipped_image_is_left_out_of_the_validation(samples, tmp_path):
