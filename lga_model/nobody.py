@@ -48,12 +48,7 @@ def empty_window(boxes: Sequence[Box], width: int, height: int) -> Box | None:
     for box in boxes:
         x_margin, y_margin = _MARGIN * (box[2] - box[0]), _MARGIN * (box[3] - box[1])
         grown = (box[0] - x_margin, box[1] - y_margin, box[2] + x_margin, box[3] + y_margin)
-        windows = {
-            part
-            for window in windows
-            for part in _beside(window, grown)
-            if _is_large(part, width, height)
-        }
+        windows = {part for window in windows for part in _beside(window, grown) if _is_large(part, width, height)}
     # The same photograph gives the same window: of two equal ones the first by its corner.
     return max(
         (trimmed for window in windows if _is_large(trimmed := _trimmed(window), width, height)),

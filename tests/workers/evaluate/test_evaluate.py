@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -247,9 +248,8 @@ def test_parts_without_people_and_photographs_of_nobody_are_measured_apart(make_
     rows = [json.loads(line) for line in photo_manifest.read_text().splitlines()]
     rows = [row | {"image": str(photo_manifest.parent / row["image"])} for row in rows]
     before = figures(make_bundle(), photo_manifest)
-    (tmp_path / "m.jsonl").write_text(
-        "".join(json.dumps(row) + "\n" for row in [*rows, rows[-1] | {"nobody": True, "boxes": []}])
-    )
+    empty = rows[-1] | {"image": shutil.copy(rows[-1]["image"], tmp_path / "empty.jpg"), "nobody": True, "boxes": []}
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row, default=str) + "\n" for row in [*rows, empty]))
     found = figures(make_bundle(), tmp_path / "m.jsonl")
     boxed = sum(bool(row["boxes"]) for row in rows if row["split"] == "test")
 
