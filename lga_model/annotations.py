@@ -264,6 +264,8 @@ def _text(row: dict[str, Any], field: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair, which no file can hold.
         raise _BadFieldError(field, f"{value!r} is no valid Unicode") from error
+    if "\0" in value:
+        raise _BadFieldError(field, f"{value!r} holds a zero byte, which no name can")
     return value
 
 

@@ -21,6 +21,7 @@ def lines(*rows: object) -> bytes:
 
 
 finite = st.floats(0, 1000, allow_nan=False)
+names = st.text(min_size=1).filter(lambda text: text.strip() and "\0" not in text)
 annotations = st.builds(
     lambda image, action, split, corner, keypoints: Annotation(
         image=image,
@@ -31,8 +32,8 @@ annotations = st.builds(
         height=1200,
         keypoints=keypoints,
     ),
-    st.text(min_size=1).filter(str.strip),
-    st.text(min_size=1).filter(str.strip),
+    names,
+    names,
     st.sampled_from(["train", "val", "test"]),
     st.tuples(finite, finite),
     st.none() | st.lists(st.tuples(finite, finite)).map(tuple),
@@ -60,6 +61,7 @@ def test_what_is_written_is_read_back(written, kind):
     [
         ({"image": ""}, "image", "text"),
         ({"image": None}, "image", "missing"),
+        ({"image": "a\0.jpg"}, "image", "zero byte"),
         ({"action": 3}, "action", "text"),
         ({"split": "training"}, "split", "train, val, test"),
         ({"boxes": None}, "boxes", "missing"),
