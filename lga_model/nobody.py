@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lga_model.images import ImageLimits, Pixels, decode_image
+from lga_model.images import ImageLimits, Pixels, check_size, decode_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,11 +75,14 @@ def decode_window(
 
     Raises:
         ImageError: As ``decode_image``.
+        SizeError: If the photograph has other sides.
     """
     x0, y0, x1, y1 = window[0] / width, window[1] / height, window[2] / width, window[3] / height
     # Large enough that the part keeps the sharpness it has: a blurred background would give itself away.
     side_px = math.ceil(size_px / min(x1 - x0, y1 - y0))
-    whole_HWC = decode_image(data, side_px, limits).pixels_HWC
+    whole = decode_image(data, side_px, limits)
+    check_size(whole, width, height)
+    whole_HWC = whole.pixels_HWC
     rows, columns = slice(int(y0 * side_px), math.ceil(y1 * side_px)), slice(int(x0 * side_px), math.ceil(x1 * side_px))
     part_HWC = cv2.resize(whole_HWC[rows, columns], (size_px, size_px), interpolation=cv2.INTER_AREA)
     return np.asarray(part_HWC, dtype=np.uint8)

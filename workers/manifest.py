@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lga_model.annotations import Annotation, Manifest, ManifestError, read_manifest
-from lga_model.images import ImageError, decode_image
+from lga_model.images import ImageError, SizeError, check_size, decode_image
 from lga_model.nobody import decode_window, empty_window
 from workers.errors import ObjectMissing, SettingsError
 from workers.patience import PatientStore
@@ -87,9 +87,17 @@ def refuse_bad_rows(
     raise SettingsError(f"{uri} has {len(bad)} bad rows: {shown}{more}. {remedy}")
 
 
-def whole_photograph(data: bytes, _: Annotation, size_px: int) -> NDArray[np.uint8]:
-    """All of a photograph, as the network takes it."""
-    return decode_image(data, size_px).pixels_HWC
+def whole_photograph(data: bytes, annotation: Annotation, size_px: int) -> NDArray[np.uint8]:
+    """All of a photograph, as the network takes it.
+
+    Raises:
+        ImageError: If it cannot be decoded.
+        SizeError: If it has boxes and another size.
+    """
+    image = decode_image(data, size_px)
+    if annotation.boxes:
+        check_size(image, annotation.width, annotation.height)
+    return image.pixels_HWC
 
 
 def part_without_people(data: bytes, annotation: Annotation, size_px: int) -> NDArray[np.uint8]:
@@ -115,7 +123,7 @@ def read_batches(
         The annotations of a batch and their pixels, RGB uint8 ``[B, size_px, size_px, 3]``; the last may be smaller.
 
     Raises:
-        SettingsError: At the first photograph that is missing or is no image.
+        SettingsError: At the first photograph that is missing, is no image, or is not of the size of its row.
         StorageError: If the store does not answer.
     """
     chunks = [annotations[start : start + batch_size] for start in range(0, len(annotations), batch_size)]
@@ -138,6 +146,8 @@ def _pixels(annotation: Annotation, size_px: int, decode: Decode) -> NDArray[np.
         return decode(read_uri(annotation.image), annotation, size_px)
     except ImageError as error:
         raise SettingsError(f"the manifest names {annotation.image}, which cannot be decoded: {error}") from error
+    except SizeError as error:
+        raise SettingsError(f"the manifest and {annotation.image} do not fit: {error}") from error
     except ObjectMissing as error:
         raise SettingsError(f"the manifest names {annotation.image}, but {error.reason}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from contextlib import closing
@@ -123,6 +124,18 @@ def test_a_photograph_that_cannot_be_used_is_named(tmp_path, photo_manifest, con
     annotations = load_manifest(str(folder / photo_manifest.name)).annotations
     with pytest.raises(SettingsError, match=f"climbing_4.jpg.*{message}"):
         list(read_batches(annotations, 32, 2))
+
+
+def test_a_photograph_of_another_size_is_named(photo_manifest):
+    """
+    Its boxes were drawn in another picture, or before it was turned upright; without boxes its size does not matter.
+    """
+    with_boxes, without = (load_manifest(str(photo_manifest)).annotations[number] for number in (1, 0))
+    turned = [dataclasses.replace(each, width=72, height=96) for each in (with_boxes, without)]
+    with pytest.raises(SettingsError, match=r"climbing_1.jpg do not fit: the file is 96 x 72, the manifest says 72 x"):
+        list(read_batches(turned[:1], 32, 2))
+
+    assert 1 == len(list(read_batches(turned[1:], 32, 2)))
 
 
 def test_a_reader_may_stop_early(photo_manifest):

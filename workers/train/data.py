@@ -23,7 +23,7 @@ from torch import Tensor
 from lga_model.annotations import Box
 from lga_model.augment import random_matrix, warp_image
 from lga_model.config import Augmentation
-from lga_model.images import ImageError, ImageLimits, Pixels, decode_image
+from lga_model.images import ImageError, ImageLimits, Pixels, SizeError, check_size, decode_image
 from lga_model.nobody import decode_window
 from lga_model.targets import human_mask
 from workers.errors import ObjectMissing, SettingsError
@@ -89,7 +89,7 @@ def patient_reader(patience_s: float) -> Callable[[str], bytes]:
 
 
 class UnusableImage(ValueError):
-    """An image is missing or cannot be decoded."""
+    """An image is missing, cannot be decoded, or is not of the size that its boxes were drawn in."""
 
 
 class ImageSource:
@@ -124,7 +124,7 @@ class ImageSource:
         """Decode one image to ``[size_px, size_px, 3]``, RGB uint8. Treat it as read-only: others may share it.
 
         Raises:
-            UnusableImage: If it is missing or not a readable image.
+            UnusableImage: If it is missing, not a readable image, or has boxes and another size.
             StorageError: If the store fails.
         """
         key = sample.uri, sample.window
@@ -134,7 +134,7 @@ class ImageSource:
             raise UnusableImage(self._failed[key])
         try:
             pixels = self._decode(sample)
-        except (ObjectMissing, ImageError) as error:
+        except (ObjectMissing, ImageError, SizeError) as error:
             # A part that fails says nothing about the whole, which may be a good photograph.
             self._failed[key] = "missing" if isinstance(error, ObjectMissing) else str(error)
             raise UnusableImage(self._failed[key]) from error
@@ -146,9 +146,12 @@ class ImageSource:
 
     def _decode(self, sample: Sample) -> Pixels:
         data, size_px = self._read(sample.uri), self.size_px
-        if sample.window is None:
-            return decode_image(data, size_px, self.limits).pixels_HWC
-        return decode_window(data, size_px, sample.window, sample.width, sample.height, self.limits)
+        if sample.window is not None:
+            return decode_window(data, size_px, sample.window, sample.width, sample.height, self.limits)
+        image = decode_image(data, size_px, self.limits)
+        if len(sample.boxes_N4):
+            check_size(image, sample.width, sample.height)
+        return image.pixels_HWC
 
 
 class Loader:

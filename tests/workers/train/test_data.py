@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from lga_model.config import Augmentation
 from lga_model.images import ImageError
@@ -144,6 +146,27 @@ def test_an_unusable_image_stops_the_training_by_name(samples, tmp_path, content
     broken.unlink() if content is None else broken.write_bytes(content)
     with pytest.raises(SettingsError, match=r"0\.png: .*--skip-invalid"):
         batches_of(samples, [np.arange(6)])
+
+
+@pytest.mark.parametrize("window", [None, (0, 0, 20, 10)])
+@pytest.mark.parametrize(
+    ("sides", "orientation", "fits"),
+    [((60, 40), 1, True), ((60, 40), 6, False), ((40, 60), 6, True), ((30, 20), 1, True), ((60, 43), 1, False)],
+)
+def test_boxes_of_another_size_are_not_learned_from(tmp_path, window, sides, orientation, fits):
+    """
+    The file has the sides of its row after its EXIF orientation, or is a smaller copy: else the mask would lie over
+    something else. Without boxes it does not matter.
+    """
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", sides).save(tmp_path / "a.jpg", exif=exif)
+    boxes = np.array([[1, 1, 30, 30]], np.float32)
+    sample = Sample(uri=str(tmp_path / "a.jpg"), action=0, boxes_N4=boxes, width=60, height=40, window=window)
+    with contextlib.nullcontext() if fits else pytest.raises(UnusableImage, match="the manifest says 60 x 40"):
+        ImageSource(SIZE, 0).pixels(sample)
+
+    ImageSource(SIZE, 0).pixels(dataclasses.replace(sample, boxes_N4=boxes[:0], window=None))
 
 
 def test_a_skipped_image_gives_its_place_to_the_next(samples, tmp_path):
