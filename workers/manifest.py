@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
@@ -109,7 +109,12 @@ def part_without_people(data: bytes, annotation: Annotation, size_px: int) -> ND
 
 
 def read_batches(
-    annotations: Sequence[Annotation], size_px: int, batch_size: int, decode: Decode = whole_photograph
+    annotations: Sequence[Annotation],
+    size_px: int,
+    batch_size: int,
+    decode: Decode = whole_photograph,
+    *,
+    left_out: list[str] | None = None,
 ) -> Generator[Batch]:
     """Photographs of a loaded manifest in batches; the next batch is read while the present one is worked on.
 
@@ -118,12 +123,14 @@ def read_batches(
         size_px: Side of the square.
         batch_size: Images in a batch.
         decode: What to take of each photograph.
+        left_out: Takes the reason of each photograph that cannot be used, which is then left out of its batch.
 
     Yields:
         The annotations of a batch and their pixels, RGB uint8 ``[B, size_px, size_px, 3]``; the last may be smaller.
 
     Raises:
-        SettingsError: At the first photograph that is missing, is no image, or is not of the size of its row.
+        SettingsError: Without ``left_out``, at the first photograph that is missing, is no image, or is not of the
+            size of its row.
         StorageError: If the store does not answer.
     """
     chunks = [annotations[start : start + batch_size] for start in range(0, len(annotations), batch_size)]
@@ -136,9 +143,24 @@ def read_batches(
         reading = [start_reading(chunk) for chunk in chunks[:1]]
         for number, chunk in enumerate(chunks):
             reading += [start_reading(following) for following in chunks[number + 1 : number + 2]]
-            yield chunk, np.stack([image.result() for image in reading.pop(0)])
+            usable = list(_usable(chunk, reading.pop(0), left_out))
+            if usable:
+                rows, images = zip(*usable, strict=True)
+                yield rows, np.stack(images)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _usable(
+    chunk: Sequence[Annotation], reading: Sequence[Future[NDArray[np.uint8]]], left_out: list[str] | None
+) -> Iterator[tuple[Annotation, NDArray[np.uint8]]]:
+    for annotation, image in zip(chunk, reading, strict=True):
+        try:
+            yield annotation, image.result()
+        except SettingsError as error:
+            if left_out is None:
+                raise
+            left_out.append(str(error))
 
 
 def _pixels(annotation: Annotation, size_px: int, decode: Decode) -> NDArray[np.uint8]:
