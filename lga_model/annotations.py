@@ -4,6 +4,9 @@ Columns (DESIGN 3.2): ``image`` (URI, or path relative to the manifest), ``actio
 [x0, y0, x1, y1] in pixels), ``width``, ``height``, and optionally ``keypoints`` (list of [x, y]) and ``nobody`` (true
 for a photograph that is known to show no person: its ``action`` is ignored and its ``boxes`` are empty). Empty boxes
 alone mean that nobody drew any. Other columns are left alone.
+
+An image has one split, or what was learned would be measured on itself, and one action: of rows that disagree about it
+the first is good. Rows that agree may repeat it.
 """
 
 from __future__ import annotations
@@ -61,6 +64,11 @@ class Annotation:
     """Joints ``(x, y)`` in pixels, where a data set has them."""
     nobody: bool = False
     """Whether the photograph is known to show no person."""
+
+    @property
+    def label(self) -> str:
+        """What a person says about the photograph: the action, or ``nobody``."""
+        return "nobody" if self.nobody else self.action
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +128,14 @@ def read_manifest(data: bytes, name: str) -> Manifest:
         ManifestError: If the file is neither, is damaged, or has no rows.
     """
     annotations, problems = [], []
+    first: dict[str, tuple[int, Annotation]] = {}
     for line, row in _parquet_rows(data, name) if data.startswith(b"PAR1") else _json_rows(data, name):
         if isinstance(row, Problem):
             problems.append(row)
             continue
         try:
             annotation, dropped = _annotation(row, line)
+            _check_agreement(annotation, *first.setdefault(annotation.image, (line, annotation)))
         except _BadFieldError as error:
             problems.append(Problem(line=line, field=error.field, reason=error.reason))
             continue
@@ -238,6 +248,14 @@ def _annotation(row: dict[str, Any], line: int) -> tuple[Annotation, list[Proble
     return annotation, dropped
 
 
+def _check_agreement(row: Annotation, line: int, first: Annotation) -> None:
+    """Compare a row with the first of the same image, which is in that line."""
+    if row.split != first.split:
+        raise _BadFieldError("split", f"{row.image!r} is in {row.split}, and by line {line} in {first.split}")
+    if row.label != first.label:
+        raise _BadFieldError("action", f"{row.image!r} is {row.label!r}, and by line {line} {first.label!r}")
+
+
 def _text(row: dict[str, Any], field: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
@@ -246,6 +264,8 @@ def _text(row: dict[str, Any], field: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair, which no file can hold.
         raise _BadFieldError(field, f"{value!r} is no valid Unicode") from error
+    if "\0" in value:
+        raise _BadFieldError(field, f"{value!r} holds a zero byte, which no name can")
     return value
 
 

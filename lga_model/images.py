@@ -41,6 +41,9 @@ _INVERTED = {"CMYK", "YCCK"}  # Adobe writes them inverted; Pillow knows how to 
 _DETAIL_LENGTH = 500
 _SIDE_LIMIT = 65_500  # The largest side that a JPEG may have.
 
+_SAME_PROPORTION = 0.02
+"""So much may the proportion of a photograph differ from its annotation's: a smaller copy has rounded sides."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLimits:
@@ -71,6 +74,22 @@ class ImageError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+class SizeError(ValueError):
+    """A photograph that is not of the size that its boxes were drawn in: they would lie somewhere else."""
+
+
+def check_size(image: DecodedImage, width: int, height: int) -> None:
+    """Compare a photograph with what its annotation says. A smaller copy passes: boxes are scaled with it.
+
+    Raises:
+        SizeError: If the sides are swapped (boxes of before the EXIF orientation), or in another proportion.
+    """
+    sides = image.width_px, image.height_px
+    is_swapped = sides == (height, width) != (width, height)
+    if is_swapped or abs(sides[0] * height / (sides[1] * width) - 1) > _SAME_PROPORTION:
+        raise SizeError(f"the file is {sides[0]} x {sides[1]}, the manifest says {width} x {height}")
 
 
 def decode_image(data: bytes, size_px: int, limits: ImageLimits | None = None) -> DecodedImage:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lga_model.images import ImageLimits, Pixels, decode_image
+from lga_model.images import ImageLimits, Pixels, check_size, decode_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MARGIN = 0.05
 """Boxes grow by this share of their sides before anything beside them counts as empty: hands stick out."""
 _SMALLEST = 0.25
-"""A window is at least this share of the photograph's width and of its height."""
+"""A window is at least this share of the photograph's width and of its height: it bounds what is decoded for it."""
 _LONGEST = 2.0
 """A window is at most this many times as long as it is wide."""
 _MOST_BOXES = 50
@@ -48,14 +48,13 @@ def empty_window(boxes: Sequence[Box], width: int, height: int) -> Box | None:
     for box in boxes:
         x_margin, y_margin = _MARGIN * (box[2] - box[0]), _MARGIN * (box[3] - box[1])
         grown = (box[0] - x_margin, box[1] - y_margin, box[2] + x_margin, box[3] + y_margin)
-        windows = {
-            part
-            for window in windows
-            for part in _beside(window, grown)
-            if part[2] - part[0] >= _SMALLEST * width and part[3] - part[1] >= _SMALLEST * height
-        }
+        windows = {part for window in windows for part in _beside(window, grown) if _is_large(part, width, height)}
     # The same photograph gives the same window: of two equal ones the first by its corner.
-    return max((_trimmed(window) for window in windows), key=lambda window: (_area(window), window), default=None)
+    return max(
+        (trimmed for window in windows if _is_large(trimmed := _trimmed(window), width, height)),
+        key=lambda window: (_area(window), window),
+        default=None,
+    )
 
 
 def decode_window(
@@ -76,11 +75,14 @@ def decode_window(
 
     Raises:
         ImageError: As ``decode_image``.
+        SizeError: If the photograph has other sides.
     """
     x0, y0, x1, y1 = window[0] / width, window[1] / height, window[2] / width, window[3] / height
     # Large enough that the part keeps the sharpness it has: a blurred background would give itself away.
     side_px = math.ceil(size_px / min(x1 - x0, y1 - y0))
-    whole_HWC = decode_image(data, side_px, limits).pixels_HWC
+    whole = decode_image(data, side_px, limits)
+    check_size(whole, width, height)
+    whole_HWC = whole.pixels_HWC
     rows, columns = slice(int(y0 * side_px), math.ceil(y1 * side_px)), slice(int(x0 * side_px), math.ceil(x1 * side_px))
     part_HWC = cv2.resize(whole_HWC[rows, columns], (size_px, size_px), interpolation=cv2.INTER_AREA)
     return np.asarray(part_HWC, dtype=np.uint8)
@@ -101,6 +103,10 @@ def _beside(window: Box, box: Box) -> Iterator[Box]:
         yield left, top, right, y0
     if y1 < bottom:
         yield left, y1, right, bottom
+
+
+def _is_large(window: Box, width: int, height: int) -> bool:
+    return window[2] - window[0] >= _SMALLEST * width and window[3] - window[1] >= _SMALLEST * height
 
 
 def _trimmed(window: Box) -> Box:

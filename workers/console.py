@@ -16,14 +16,14 @@ _UNLIMITED = 4096
 
 
 def result_console(stream: TextIO | None = None) -> Console:
-    """The console for what a user asked for.
+    """The console for what a user asked for. Text is printed as it is: the names of actions and files are no markup.
 
     Args:
         stream: Where to write; None is stdout as it is now.
     """
     stream = stream or sys.stdout
     # A table in a file must not be cut to the 80 columns of a terminal that is not there.
-    return Console(file=stream, width=None if stream.isatty() else _UNLIMITED)
+    return Console(file=stream, width=None if stream.isatty() else _UNLIMITED, markup=False, emoji=False)
 
 
 def print_rows(form: Literal["table", "csv", "json"], names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

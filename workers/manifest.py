@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lga_model.annotations import Annotation, Manifest, ManifestError, read_manifest
-from lga_model.images import ImageError, decode_image
+from lga_model.images import ImageError, SizeError, check_size, decode_image
 from lga_model.nobody import decode_window, empty_window
 from workers.errors import ObjectMissing, SettingsError
 from workers.patience import PatientStore
@@ -87,9 +87,17 @@ def refuse_bad_rows(
     raise SettingsError(f"{uri} has {len(bad)} bad rows: {shown}{more}. {remedy}")
 
 
-def whole_photograph(data: bytes, _: Annotation, size_px: int) -> NDArray[np.uint8]:
-    """All of a photograph, as the network takes it."""
-    return decode_image(data, size_px).pixels_HWC
+def whole_photograph(data: bytes, annotation: Annotation, size_px: int) -> NDArray[np.uint8]:
+    """All of a photograph, as the network takes it.
+
+    Raises:
+        ImageError: If it cannot be decoded.
+        SizeError: If it has boxes and another size.
+    """
+    image = decode_image(data, size_px)
+    if annotation.boxes:
+        check_size(image, annotation.width, annotation.height)
+    return image.pixels_HWC
 
 
 def part_without_people(data: bytes, annotation: Annotation, size_px: int) -> NDArray[np.uint8]:
@@ -101,7 +109,12 @@ def part_without_people(data: bytes, annotation: Annotation, size_px: int) -> ND
 
 
 def read_batches(
-    annotations: Sequence[Annotation], size_px: int, batch_size: int, decode: Decode = whole_photograph
+    annotations: Sequence[Annotation],
+    size_px: int,
+    batch_size: int,
+    decode: Decode = whole_photograph,
+    *,
+    left_out: list[str] | None = None,
 ) -> Generator[Batch]:
     """Photographs of a loaded manifest in batches; the next batch is read while the present one is worked on.
 
@@ -110,12 +123,14 @@ def read_batches(
         size_px: Side of the square.
         batch_size: Images in a batch.
         decode: What to take of each photograph.
+        left_out: Takes the reason of each photograph that cannot be used, which is then left out of its batch.
 
     Yields:
         The annotations of a batch and their pixels, RGB uint8 ``[B, size_px, size_px, 3]``; the last may be smaller.
 
     Raises:
-        SettingsError: At the first photograph that is missing or is no image.
+        SettingsError: Without ``left_out``, at the first photograph that is missing, is no image, or is not of the
+            size of its row.
         StorageError: If the store does not answer.
     """
     chunks = [annotations[start : start + batch_size] for start in range(0, len(annotations), batch_size)]
@@ -128,9 +143,24 @@ def read_batches(
         reading = [start_reading(chunk) for chunk in chunks[:1]]
         for number, chunk in enumerate(chunks):
             reading += [start_reading(following) for following in chunks[number + 1 : number + 2]]
-            yield chunk, np.stack([image.result() for image in reading.pop(0)])
+            usable = list(_usable(chunk, reading.pop(0), left_out))
+            if usable:
+                rows, images = zip(*usable, strict=True)
+                yield rows, np.stack(images)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _usable(
+    chunk: Sequence[Annotation], reading: Sequence[Future[NDArray[np.uint8]]], left_out: list[str] | None
+) -> Iterator[tuple[Annotation, NDArray[np.uint8]]]:
+    for annotation, image in zip(chunk, reading, strict=True):
+        try:
+            yield annotation, image.result()
+        except SettingsError as error:
+            if left_out is None:
+                raise
+            left_out.append(str(error))
 
 
 def _pixels(annotation: Annotation, size_px: int, decode: Decode) -> NDArray[np.uint8]:
@@ -138,6 +168,8 @@ def _pixels(annotation: Annotation, size_px: int, decode: Decode) -> NDArray[np.
         return decode(read_uri(annotation.image), annotation, size_px)
     except ImageError as error:
         raise SettingsError(f"the manifest names {annotation.image}, which cannot be decoded: {error}") from error
+    except SizeError as error:
+        raise SettingsError(f"the manifest and {annotation.image} do not fit: {error}") from error
     except ObjectMissing as error:
         raise SettingsError(f"the manifest names {annotation.image}, but {error.reason}") from error
 

@@ -40,10 +40,12 @@ def read_folders(
         splits |= dict.fromkeys(_images(root, root / split), split)
     if not given:
         splits = dict.fromkeys(_images(root, root), "train")
+    unusable = [f"{_printable(image)}: its name is no UTF-8" for image in splits if image != _printable(image)]
+    splits = {image: split for image, split in splits.items() if image == _printable(image)}
     splits |= _chosen(splits, 0.0 if "val" in given else validation_share, 0.0 if "test" in given else test_share, seed)
     if nobody is not None and not any(Path(image).parent.name == nobody for image in splits):
         raise DatasetError(f"{root} has no photographs in a folder {nobody}")
-    annotations, unusable = [], []
+    annotations = []
     for image, split in splits.items():
         try:
             width, height = photograph_size(root / image)
@@ -63,7 +65,7 @@ def read_folders(
             )
         )
     if not annotations:
-        raise DatasetError(f"not one of the {len(splits)} files in {root} is a photograph; the first: {unusable[0]}")
+        raise DatasetError(f"not one of the files in {root} is a photograph; the first: {unusable[0]}")
     return RawDataset(annotations=tuple(annotations), unusable=tuple(unusable))
 
 
@@ -82,6 +84,11 @@ def _images(root: Path, folder: Path) -> list[str]:
     if not files:
         raise DatasetError(f"{folder} has no class folders with photographs in them")
     return files
+
+
+def _printable(name: str) -> str:
+    """The same name, with what a file system holds and no text can written out."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _chosen(splits: dict[str, Split], validation_share: float, test_share: float, seed: int) -> dict[str, Split]:

@@ -5,6 +5,9 @@ The official layout: ``mpii_human_pose_v1_u12_1.mat`` and ``images/``. The file 
 photograph. The activities of the test photographs are withheld: those are left out. A person has up to 16 joints and no
 box: the box is the tight one around the joints, expanded by half of its sides (a quarter to each side).
 
+The photographs are frames of videos (``vididx``). Frames of one video are all but copies of each other, so whole videos
+are set aside for validation.
+
 The structure is irregular: an image without people has an empty list, a single person is no list, a joint without
 coordinates is an empty array. All of that is normal; anything else is named by file and field.
 """
@@ -36,7 +39,7 @@ def read_mpii(
     Args:
         root: The folder that holds the annotation file and ``images``.
         validation_images: Text file with the names of the validation images, one a line: a published split. None sets
-            a share of each activity aside.
+            a share of each activity's videos aside.
         validation_share: That share, in [0, 1].
         seed: Another seed sets other images aside.
 
@@ -51,6 +54,7 @@ def read_mpii(
     names = _activity_names([act for _, _, act in entries], path)
     people: dict[str, list[list[Point]]] = {}
     actions: dict[str, str] = {}
+    videos: dict[str, str] = {}
     for index, (annotation, is_training, act) in enumerate(entries):
         where = f"{path}: RELEASE.annolist({index + 1})"
         if not is_training or (action := names.get(_activity(act))) is None:
@@ -58,9 +62,10 @@ def read_mpii(
         image = inner_path(_field(_field(annotation, "image", where), "name", f"{where}.image"), f"{where}.image.name")
         actions[image] = action
         people[image] = _people(annotation, where)
+        videos[image] = _video(annotation, where) or image
     if not actions:
         raise DatasetError(f"{path}: RELEASE.act: no training image has an activity")
-    splits = _splits(actions, validation_images, validation_share, seed)
+    splits = _splits(actions, videos, validation_images, validation_share, seed)
     return _annotations(images, actions, people, splits, withheld=len(entries) - len(actions))
 
 
@@ -172,11 +177,24 @@ def _people(annotation: Mapping[str, Any], where: str) -> list[list[Point]]:
     return people
 
 
+def _video(annotation: Mapping[str, Any], where: str) -> str | None:
+    """The video that a photograph is a frame of; None where that is not said."""
+    video = annotation.get("vididx")
+    if video is None or not np.size(video):
+        return None
+    return f"video {number(_scalar(video), f'{where}.vididx'):g}"
+
+
 def _splits(
-    actions: Mapping[str, str], validation_images: Path | None, validation_share: float, seed: int
+    actions: Mapping[str, str],
+    videos: Mapping[str, str],
+    validation_images: Path | None,
+    validation_share: float,
+    seed: int,
 ) -> dict[str, Split]:
     if validation_images is None:
-        return validation_split(actions, validation_share, seed)
+        splits = validation_split({videos[image]: action for image, action in actions.items()}, validation_share, seed)
+        return {image: splits[videos[image]] for image in actions}
     try:
         chosen = {line.strip() for line in validation_images.read_text(encoding="utf-8").splitlines() if line.strip()}
     except (OSError, UnicodeDecodeError) as error:

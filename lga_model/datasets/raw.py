@@ -51,7 +51,7 @@ def number(value: object, where: str) -> float:
         found = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError) as error:
         raise DatasetError(f"{where} is {value!r}, where a number is expected") from error
-    if not math.isfinite(found) or abs(found) > _LARGEST:
+    if not math.isfinite(found) or abs(found) >= _LARGEST:
         raise DatasetError(f"{where} is {value!r}, which is no number of pixels")
     return found
 

@@ -53,15 +53,23 @@ def _actions(path: Path) -> list[str]:
     actions = [words[0] for words in lines if words and words[0] != "action_name"]
     if not actions:
         raise DatasetError(f"{path} names no action")
+    for action in actions:
+        if not _is_inside(action):
+            raise DatasetError(f"{path}: {action!r} is not the name of an action")
     return actions
 
 
 def _names(path: Path) -> list[str]:
     names = [line.strip() for line in _lines(path) if line.strip()]
     for name in names:
-        if Path(name).name != name:
+        if not _is_inside(name):
             raise DatasetError(f"{path}: {name!r} is not the name of an image")
     return names
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a file of that name lies in the folder where it is looked for."""
+    return Path(name).name == name and "\0" not in name
 
 
 def _lines(path: Path) -> list[str]:
@@ -86,7 +94,7 @@ def _parse(path: Path) -> Element:
         tree: Element = SafeElementTree.fromstring(path.read_bytes(), forbid_dtd=True)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is missing") from error
-    except (ParseError, DefusedXmlException, ValueError, OSError) as error:
+    except (ParseError, DefusedXmlException, ValueError, LookupError, OSError) as error:  # Lookup: of an encoding.
         raise DatasetError(f"{path} is not a usable XML file: {error}") from error
     return tree
 

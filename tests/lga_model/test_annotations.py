@@ -21,6 +21,7 @@ def lines(*rows: object) -> bytes:
 
 
 finite = st.floats(0, 1000, allow_nan=False)
+names = st.text(min_size=1).filter(lambda text: text.strip() and "\0" not in text)
 annotations = st.builds(
     lambda image, action, split, corner, keypoints: Annotation(
         image=image,
@@ -31,15 +32,18 @@ annotations = st.builds(
         height=1200,
         keypoints=keypoints,
     ),
-    st.text(min_size=1).filter(str.strip),
-    st.text(min_size=1).filter(str.strip),
+    names,
+    names,
     st.sampled_from(["train", "val", "test"]),
     st.tuples(finite, finite),
     st.none() | st.lists(st.tuples(finite, finite)).map(tuple),
 )
 
 
-@given(st.lists(annotations, min_size=1, max_size=5), st.sampled_from(["parquet", "jsonl"]))
+@given(
+    st.lists(annotations, min_size=1, max_size=5, unique_by=lambda row: row.image),
+    st.sampled_from(["parquet", "jsonl"]),
+)
 def test_what_is_written_is_read_back(written, kind):
     """
     Both formats keep every field, and the same annotations give the same bytes.
@@ -57,6 +61,7 @@ def test_what_is_written_is_read_back(written, kind):
     [
         ({"image": ""}, "image", "text"),
         ({"image": None}, "image", "missing"),
+        ({"image": "a\0.jpg"}, "image", "zero byte"),
         ({"action": 3}, "action", "text"),
         ({"split": "training"}, "split", "train, val, test"),
         ({"boxes": None}, "boxes", "missing"),
@@ -83,6 +88,26 @@ def test_a_bad_row_is_named(change, field, told):
     assert [(2, field, True)] == [(each.line, each.field, each.row_is_bad) for each in manifest.problems]
     assert told in manifest.problems[0].reason
     assert f"line 2, {field}" in str(manifest.problems[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"split": "test"}, "split: 'a.jpg' is in test, and by line 1 in train"),
+        ({"action": "cooking"}, "action: 'a.jpg' is 'cooking', and by line 1 'running'"),
+        ({"nobody": True, "boxes": []}, "action: 'a.jpg' is 'nobody', and by line 1 'running'"),
+        ({"boxes": []}, None),
+    ],
+)
+def test_rows_of_one_image_agree_on_split_and_action(change, reason):
+    """
+    What was trained on is not measured on, and nobody guesses which of two actions is right: the later row is bad. One
+    that agrees is good.
+    """
+    manifest = read_manifest(lines(GOOD, GOOD | {"image": "b.jpg"}, GOOD | change), "m.jsonl")
+
+    assert ([] if reason is None else [f"line 3, {reason}"]) == [str(problem) for problem in manifest.bad_rows]
+    assert (3 if reason is None else 2) == len(manifest.annotations)
 
 
 @pytest.mark.parametrize("text", ["{", "[1, 2]", "3", "[" * 100_000])
@@ -218,7 +243,7 @@ def test_classes_and_splits():
     """
     Classes come in the order of the alphabet, whatever the order of the rows.
     """
-    manifest = read_manifest(lines(GOOD, GOOD | {"action": "cooking", "split": "val"}), "m.jsonl")
+    manifest = read_manifest(lines(GOOD, GOOD | {"image": "b.jpg", "action": "cooking", "split": "val"}), "m.jsonl")
 
     assert ("cooking", "running") == manifest.classes
     assert ["cooking"] == [annotation.action for annotation in manifest.split("val")]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import pickle
 from pathlib import Path
@@ -295,6 +296,22 @@ def test_a_damaged_or_missing_weights_file_is_a_clear_error(tmp_path, name, cont
         (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=name):
         read_weights(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_weights_file_with_a_wrong_byte_is_read_or_refused(tmp_path, zipped):
+    """
+    Wherever the byte is, in both of PyTorch's formats: whatever its reader makes of it, the file is named.
+    """
+    torch.save({"conv.weight": torch.ones(2)}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    whole = (tmp_path / "a.pth").read_bytes()
+    for position in range(0, len(whole), 1 + len(whole) // 300):
+        damaged = bytearray(whole)
+        damaged[position] ^= 4
+        (tmp_path / "a.pth").write_bytes(damaged)
+        with contextlib.suppress(WeightsError):
+            read_weights(tmp_path / "a.pth")
 
 
 def test_a_file_of_other_things_than_tensors_is_refused(tmp_path):

@@ -50,6 +50,17 @@ def test_no_box_reaches_into_the_window(sides):
     assert min(x1 - x0, y1 - y0) >= 25
 
 
+@pytest.mark.parametrize("width", [200, 1200, 40000, 2**31 - 1])
+def test_the_part_of_a_long_photograph_is_not_too_small_to_decode(width):
+    """
+    A part is decoded at four times its side at most, whatever sides a manifest claims: cut to twice as long as high,
+    one of a panorama would be a sliver of it, for which gigabytes would be decoded.
+    """
+    window = empty_window([(0, 30, width, 100)], width, 100)
+
+    assert (width == 200) == (window is not None and window[2] - window[0] == pytest.approx(53, abs=1))
+
+
 def test_a_window_is_decoded_as_a_photograph_of_its_own():
     """
     The red quarter alone, in the size asked for, as sharp as it is in the file.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -123,6 +125,34 @@ def test_a_photograph_that_cannot_be_used_is_named(tmp_path, photo_manifest, con
     annotations = load_manifest(str(folder / photo_manifest.name)).annotations
     with pytest.raises(SettingsError, match=f"climbing_4.jpg.*{message}"):
         list(read_batches(annotations, 32, 2))
+
+
+def test_photographs_that_cannot_be_used_may_be_left_out(tmp_path, photo_manifest):
+    """
+    The others come in their order, each with its own row; a batch of nothing is none.
+    """
+    folder = shutil.copytree(photo_manifest.parent, tmp_path / "set")
+    annotations = load_manifest(str(folder / photo_manifest.name)).annotations[:6]
+    for number in (2, 3, 5):
+        Path(annotations[number].image).write_bytes(b"no image")
+    left_out = []
+    batches = list(read_batches(annotations, 32, 2, left_out=left_out))
+
+    assert [annotations[:2], annotations[4:5]] == [rows for rows, _ in batches]
+    assert [2, 1] == [len(images_BHWC) for _, images_BHWC in batches]
+    assert ["climbing_2", "climbing_3", "climbing_5"] == [re.search(r"climbing_\d", each)[0] for each in left_out]
+
+
+def test_a_photograph_of_another_size_is_named(photo_manifest):
+    """
+    Its boxes were drawn in another picture, or before it was turned upright; without boxes its size does not matter.
+    """
+    with_boxes, without = (load_manifest(str(photo_manifest)).annotations[number] for number in (1, 0))
+    turned = [dataclasses.replace(each, width=72, height=96) for each in (with_boxes, without)]
+    with pytest.raises(SettingsError, match=r"climbing_1.jpg do not fit: the file is 96 x 72, the manifest says 72 x"):
+        list(read_batches(turned[:1], 32, 2))
+
+    assert 1 == len(list(read_batches(turned[1:], 32, 2)))
 
 
 def test_a_reader_may_stop_early(photo_manifest):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lga_model.annotations import Annotation, Manifest, Split
 from workers.compile.build import Source
 from workers.errors import SettingsError
+from workers.logs import get_log
 from workers.manifest import Batch, load_manifest, read_batches
 from workers.registry import TRAINING_FILE
 from workers.settings import CompileSettings
@@ -21,7 +22,10 @@ _BATCH = 16
 
 
 class Photographs:
-    """Those of the manifest that the settings name, or else of the one that the model was trained on."""
+    """Those of the manifest that the settings name, or else of the one that the model was trained on.
+
+    Those that cannot be used are left out and counted: a training may have skipped them as well.
+    """
 
     def __init__(self, source: Source, settings: CompileSettings) -> None:
         self._source, self._settings = source, settings
@@ -30,7 +34,7 @@ class Photographs:
         """Validation photographs with their annotations.
 
         Raises:
-            SettingsError: If there are none.
+            SettingsError: If there are none, or none can be used.
         """
         return self._read(spread(self._rows("val"), self._settings.parity_images))
 
@@ -38,13 +42,22 @@ class Photographs:
         """Training photographs: those of the proof may not have tuned what they prove.
 
         Raises:
-            SettingsError: If there are none.
+            SettingsError: If there are none, or none can be used.
         """
         with closing(self._read(spread(self._rows("train"), self._settings.calibration_images))) as batches:
             yield from (images_BHWC for _, images_BHWC in batches)
 
     def _read(self, rows: Sequence[Annotation]) -> Generator[Batch]:
-        return read_batches(rows, self._source.record.config.image.size_px, _BATCH)
+        left_out: list[str] = []
+        size_px = self._source.record.config.image.size_px
+        with closing(read_batches(rows, size_px, _BATCH, left_out=left_out)) as batches:
+            yield from batches
+        if len(left_out) == len(rows):
+            raise SettingsError(f"not one of {len(rows)} photographs of {self._uri} can be used; {left_out[0]}")
+        if left_out:
+            get_log().warning(
+                "compile.photographs_skipped", images=len(left_out), used=len(rows) - len(left_out), first=left_out[0]
+            )
 
     def _rows(self, split: Split) -> Sequence[Annotation]:
         rows = self._manifest.split(split)

@@ -9,7 +9,7 @@ from workers.console import result_console
 from workers.doctor.checks import Finding, check_engines, check_gpu, check_packages, check_ray, check_store
 from workers.settings import DoctorSettings
 
-SYMBOLS = {True: "[green]works[/green]", False: "[red]fails[/red]", None: "[dim]absent[/dim]"}
+SYMBOLS = {True: Text("works", "green"), False: Text("fails", "red"), None: Text("absent", "dim")}
 
 
 def examine(settings: DoctorSettings) -> int:
@@ -26,5 +26,5 @@ def _print(findings: list[Finding]) -> None:
     for column in ("part", "state", "what was found"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        table.add_row(finding.part, SYMBOLS[finding.works], Text(finding.detail))  # An extra's [name] is no markup.
+        table.add_row(finding.part, SYMBOLS[finding.works], finding.detail)
     result_console().print(table)

@@ -12,6 +12,7 @@ import logging
 import re
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,8 +155,11 @@ def _unpacked(data: bytes) -> tuple[bytes, bytes]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # We store without compressing: what would unpack to more than there is comes from somebody else.
+            if sum(entry.file_size for entry in archive.infolist()) > len(data):
+                raise ValueError("it unpacks to more than there is")
             return archive.read(_GRAPH_FILE), archive.read(_WEIGHTS_FILE)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise ValueError(f"it is no archive of {_GRAPH_FILE} and {_WEIGHTS_FILE}: {error}") from error
 
 

@@ -58,14 +58,15 @@ def evaluate(settings: EvaluateSettings) -> int:
     evaluation = evaluate_observations(
         model.seen, model.nobody, model.classes, model.calibration, resamples=settings.resamples
     )
-    title = f"{version} on {settings.split}"
-    show_evaluation(evaluation, title)
     comparison = None
     if reference is not None:
         comparison = _compared(model, _observed(registry, reference, manifest, settings), str(reference), settings)
-        show_comparison(comparison, title)
-    if settings.json_output:
+    if settings.json_output:  # Before anything is shown: whoever reads stdout may be gone.
         _write(settings, _lineage(version, manifest, settings), evaluation, comparison)
+    title = f"{version} on {settings.split}"
+    show_evaluation(evaluation, title)
+    if comparison is not None:
+        show_comparison(comparison, title)
     return 0
 
 

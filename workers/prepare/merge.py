@@ -11,13 +11,14 @@ from lga_model.annotations import Annotation
 
 @dataclass(frozen=True, kw_only=True)
 class Conflict:
-    """One image with two labels in one and the same file."""
+    """One image with two labels, or in two splits, in one and the same file."""
 
     image: str
-    actions: tuple[str, ...]
+    said: tuple[str, ...]
+    """The labels or the splits."""
 
     def __str__(self) -> str:
-        return f"{self.image} is {' and '.join(self.actions)}"
+        return f"{self.image} is {' and '.join(self.said)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +31,9 @@ class Merged:
     """Images whose label changed: the old one, then the new one."""
     added: tuple[str, ...]
     duplicates: tuple[str, ...]
-    """Images that a file names more than once, with the same label; one row is kept."""
+    """Images that a file names more than once, with the same label and split; one row is kept."""
     conflicts: tuple[Conflict, ...]
-    """Images that a file names with different labels; only a person knows which is right."""
+    """Images that a file names with different labels or splits; only a person knows which is right."""
 
 
 def merge(base: Sequence[Annotation], labels: Sequence[Annotation]) -> Merged:
@@ -50,8 +51,8 @@ def merge(base: Sequence[Annotation], labels: Sequence[Annotation]) -> Merged:
     corrected, rows = [], []
     for image, row in old.items():
         label = new.get(image)
-        if label is not None and _said(label) != _said(row):
-            corrected.append(Conflict(image=image, actions=(_said(row), _said(label))))
+        if label is not None and label.label != row.label:
+            corrected.append(Conflict(image=image, said=(row.label, label.label)))
         rows.append(row if label is None else _corrected(row, label))
     added = [row for image, row in new.items() if image not in old]
     return Merged(
@@ -68,18 +69,19 @@ def _corrected(row: Annotation, label: Annotation) -> Annotation:
     return dataclasses.replace(row, action=label.action, nobody=label.nobody, boxes=boxes)
 
 
-def _said(row: Annotation) -> str:
-    return "nobody" if row.nobody else row.action
-
-
 def _by_image(rows: Sequence[Annotation]) -> tuple[dict[str, Annotation], list[str], list[Conflict]]:
     """The first row of each image, the images that have several, and those whose rows disagree."""
     found: dict[str, list[Annotation]] = {}
     for row in rows:
         found.setdefault(row.image, []).append(row)
-    actions = {image: tuple(dict.fromkeys(_said(row) for row in each)) for image, each in found.items()}
-    return (
-        {image: each[0] for image, each in found.items()},
-        [image for image, each in found.items() if len(each) > 1 and len(actions[image]) == 1],
-        [Conflict(image=image, actions=each) for image, each in actions.items() if len(each) > 1],
-    )
+    twice, at_odds = [], []
+    for image, each in found.items():
+        labels, splits = (
+            tuple(dict.fromkeys(row.label for row in each)),
+            tuple(dict.fromkeys(row.split for row in each)),
+        )
+        if len(labels) > 1 or len(splits) > 1:
+            at_odds.append(Conflict(image=image, said=labels if len(labels) > 1 else splits))
+        elif len(each) > 1:
+            twice.append(image)
+    return {image: each[0] for image, each in found.items()}, twice, at_odds

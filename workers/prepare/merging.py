@@ -27,7 +27,7 @@ def merge_labels(settings: PrepareMergeSettings) -> int:
         shown = "; ".join(str(conflict) for conflict in merged.conflicts[:_NAMED])
         more = f"; and {len(merged.conflicts) - _NAMED} more" if len(merged.conflicts) > _NAMED else ""
         raise SettingsError(
-            f"{len(merged.conflicts)} images have two labels in one file: {shown}{more}. "
+            f"{len(merged.conflicts)} images have two labels or two splits in one file: {shown}{more}. "
             "Keep the right one of each; nothing was written"
         )
     uri = store_manifest(settings.output, write_manifest(merged.annotations, kind))
@@ -52,7 +52,7 @@ def _show(merged: Merged, uri: str) -> None:
     table.add_row("manifest", uri)
     table.add_row("rows", str(len(merged.annotations)))
     for title, entries in (
-        ("corrected", [f"{each.image}: {' -> '.join(each.actions)}" for each in merged.corrected]),
+        ("corrected", [f"{each.image}: {' -> '.join(each.said)}" for each in merged.corrected]),
         ("new images", merged.added),
         ("duplicates left out", merged.duplicates),
     ):

@@ -33,7 +33,7 @@ class PrepareMpiiSettings(CommandSettings):
     validation_images: Path | None = None
     """Text file with the names of the validation images, one a line: a published split."""
     validation_share: Share = 0.1
-    """Without such a file, the share of the training images of each action that becomes the validation split."""
+    """Without such a file, the share of each action's videos whose images become the validation split."""
     seed: int = 0
     """Decides which images become the validation split."""
 

@@ -40,7 +40,7 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Last activation of the localisation branch; relu is the published one and can die, straight_through cannot."""
     localisation_source: Literal["backbone", "action"] = "backbone"
     """What the localisation branch sees: the backbone's features, as published, or those of the action branch."""
-    action_channels: Count = 1024
+    action_channels: Annotated[int, Field(ge=1, le=8192)] = 1024
     """Kernels of the convolution before the classifier, 1024 as published; half of a step of a small network."""
     pooling: Literal["mean", "person"] = "mean"
     """How the action branch pools: the mean over the cells, as published, or weighted by where the heatmap sees a
@@ -63,7 +63,7 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     """Factor of the learning rate from one layer of the backbone to the one before it."""
     label_smoothing: Annotated[float, Field(ge=0, le=0.9)] | None = None
     """Share of the target that is spread over all actions."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    ema_decay: Annotated[float, Field(ge=0, le=0.99999)] | None = None
     """Decay of the moving average of the weights, which is then validated and published."""
     class_balance: Share | None = None
     """How far rare actions are shown more often: 0 as they come, 1 all actions alike."""

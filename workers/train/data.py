@@ -23,7 +23,7 @@ from torch import Tensor
 from lga_model.annotations import Box
 from lga_model.augment import random_matrix, warp_image
 from lga_model.config import Augmentation
-from lga_model.images import ImageError, ImageLimits, Pixels, decode_image
+from lga_model.images import ImageError, ImageLimits, Pixels, SizeError, check_size, decode_image
 from lga_model.nobody import decode_window
 from lga_model.targets import human_mask
 from workers.errors import ObjectMissing, SettingsError
@@ -33,6 +33,8 @@ from workers.train.dataset import Sample
 from workers.train.sampling import Indices
 
 _Loaded = tuple[int, Sample, Pixels, NDArray[np.float32]]
+_Key = tuple[str, Box | None]
+"""URI of an image, and the part of it that is meant."""
 _Load = Callable[[int], _Loaded | None]
 
 _AHEAD = 3
@@ -87,7 +89,7 @@ def patient_reader(patience_s: float) -> Callable[[str], bytes]:
 
 
 class UnusableImage(ValueError):
-    """An image is missing or cannot be decoded."""
+    """An image is missing, cannot be decoded, or is not of the size that its boxes were drawn in."""
 
 
 class ImageSource:
@@ -108,32 +110,34 @@ class ImageSource:
         """Args: cache_bytes: Memory for decoded images, 0 for none. read: Gives the bytes of a URI."""
         self._read = read
         self.size_px, self.limits = size_px, limits or ImageLimits()
-        self.unusable: dict[str, str] = {}
-        """URI and reason of every image that failed."""
         self._free_bytes = cache_bytes
-        self._kept: dict[tuple[str, Box | None], Pixels] = {}
+        self._kept: dict[_Key, Pixels] = {}
+        self._failed: dict[_Key, str] = {}
         self._lock = threading.Lock()
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """URI and reason of every image that failed, as a whole or the part that was asked for."""
+        return {uri: reason for (uri, _), reason in self._failed.items()}
 
     def pixels(self, sample: Sample) -> Pixels:
         """Decode one image to ``[size_px, size_px, 3]``, RGB uint8. Treat it as read-only: others may share it.
 
         Raises:
-            UnusableImage: If it is missing or not a readable image.
+            UnusableImage: If it is missing, not a readable image, or has boxes and another size.
             StorageError: If the store fails.
         """
-        uri, key = sample.uri, (sample.uri, sample.window)
+        key = sample.uri, sample.window
         if (kept := self._kept.get(key)) is not None:
             return kept
-        if uri in self.unusable:
-            raise UnusableImage(self.unusable[uri])
+        if key in self._failed:
+            raise UnusableImage(self._failed[key])
         try:
             pixels = self._decode(sample)
-        except ObjectMissing as error:
-            self.unusable[uri] = "missing"
-            raise UnusableImage("missing") from error
-        except ImageError as error:
-            self.unusable[uri] = str(error)
-            raise UnusableImage(str(error)) from error
+        except (ObjectMissing, ImageError, SizeError) as error:
+            # A part that fails says nothing about the whole, which may be a good photograph.
+            self._failed[key] = "missing" if isinstance(error, ObjectMissing) else str(error)
+            raise UnusableImage(self._failed[key]) from error
         with self._lock:
             if key not in self._kept and pixels.nbytes <= self._free_bytes:
                 self._free_bytes -= pixels.nbytes
@@ -142,9 +146,12 @@ class ImageSource:
 
     def _decode(self, sample: Sample) -> Pixels:
         data, size_px = self._read(sample.uri), self.size_px
-        if sample.window is None:
-            return decode_image(data, size_px, self.limits).pixels_HWC
-        return decode_window(data, size_px, sample.window, sample.width, sample.height, self.limits)
+        if sample.window is not None:
+            return decode_window(data, size_px, sample.window, sample.width, sample.height, self.limits)
+        image = decode_image(data, size_px, self.limits)
+        if len(sample.boxes_N4):
+            check_size(image, sample.width, sample.height)
+        return image.pixels_HWC
 
 
 class Loader:

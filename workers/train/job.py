@@ -23,7 +23,7 @@ from workers.train.preparation import Prepared, prepare
 from workers.train.publish import publish_once
 from workers.train.rivals import hold_against_production
 from workers.train.runs import open_run, read_publication
-from workers.train.shelf import Shelf
+from workers.train.shelf import Checkpoint, Shelf
 from workers.train.summary import print_decision, print_summary
 from workers.train.tracking import check_tracking, track
 
@@ -55,7 +55,7 @@ def _train(settings: TrainSettings, metrics: TrainMetrics) -> int:
         return 0
     shelf = Shelf(store, keep_best=settings.keep_best)
     newest = shelf.load_newest()  # One of another release is told before Ray starts.
-    trained = newest is not None and newest[0].step >= epochs * prepared.steps_per_epoch
+    trained = newest is not None and is_trained(newest[0], epochs * prepared.steps_per_epoch)
     metrics.show_run(run, settings.name)
     metrics.epochs.set(epochs)
     metrics.epoch.set(epochs if trained else 0)
@@ -89,6 +89,11 @@ def _train(settings: TrainSettings, metrics: TrainMetrics) -> int:
     get_log().info("train.version_published", run=run, version=str(version), map=round(summary.scores.map, 4))
     print_summary(version, summary, run)
     return 0
+
+
+def is_trained(newest: Checkpoint, steps: int) -> bool:
+    """Whether all steps are taken and the last epoch is validated: a stop may have come between the two."""
+    return newest.step >= steps and newest.map is not None
 
 
 def _train_on_cluster(settings: TrainSettings, prepared: Prepared, run: str, metrics: TrainMetrics) -> dict[str, str]:

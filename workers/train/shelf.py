@@ -65,7 +65,8 @@ class Shelf:
         for match in self._files():
             if match["file"] == STATE_FILE and match["name"] not in self._known:
                 self._known[match["name"]] = self._read(match["name"], int(match["step"]))
-        return sorted(self._known.values(), key=lambda each: each.step, reverse=True)
+        # Of one step the validated one: an attempt that was stopped before it validated left the other.
+        return sorted(self._known.values(), key=lambda each: (each.step, each.map is not None), reverse=True)
 
     def best(self) -> Checkpoint | None:
         """The validated checkpoint with the highest mAP, of equal ones the earlier; None when there is none."""

@@ -159,7 +159,6 @@ class _Worker:
             training.epoch, training.position = training.epoch + 1, 0
             started = time.monotonic()
             outputs = self._validate()
-            self._tell_unusable()
             if self.rank == 0:
                 figures = self._figures(time.monotonic() - started, outputs)
                 self.history, self.work = (*self.history, figures), Work()
@@ -228,13 +227,16 @@ class _Worker:
         outputs = validate(
             training.published, self._loader(samples).validation(steps), training.precision, training.device
         )
+        self._tell_unusable()
         parts: list[Outputs | None] = [outputs]
         if self.workers > 1:
             parts = [None] * self.workers
             distributed.all_gather_object(parts, outputs)
         known = [part for part in parts if part is not None]
-        if not known:
-            raise SettingsError("no validation image can be used; see train.image_skipped in the log for why")
+        if not any(len(part.people.index_N) for part in known):
+            raise SettingsError(
+                "no validation image of an action can be used; see train.image_skipped in the log for why"
+            )
         return joined(known)
 
     def _tell_unusable(self) -> None:

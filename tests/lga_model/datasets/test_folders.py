@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import pytest
@@ -82,6 +83,17 @@ def test_what_is_no_photograph_is_named(classes):
 
     assert 24 == len(found.annotations)
     assert found.unusable[0].startswith("running/notes.txt: not_an_image")
+
+
+def test_a_name_that_is_no_text_is_told(classes):
+    """
+    No manifest can hold it: the file is left out, with its name spelt out.
+    """
+    (classes / "running" / os.fsdecode(b"caf\xe9.jpg")).write_bytes((classes / "running" / "0.jpg").read_bytes())
+    found = read_folders(classes)
+
+    assert 24 == len(found.annotations)
+    assert (r"running/caf\udce9.jpg: its name is no UTF-8",) == found.unusable
 
 
 def test_what_is_no_such_folder_is_refused(tmp_path, classes, write_photograph):

@@ -20,8 +20,8 @@ def person(*joints):
     return {"x1": 1, "y1": 1, "x2": 9, "y2": 9, "annopoints": {"point": points}, "scale": 1.5, "objpos": []}
 
 
-def photograph(name, people):
-    return {"image": {"name": name}, "annorect": people, "frame_sec": [], "vididx": []}
+def photograph(name, people, video=()):
+    return {"image": {"name": name}, "annorect": people, "frame_sec": [], "vididx": video}
 
 
 def activity(category, name, number):
@@ -108,6 +108,21 @@ def test_a_published_split_goes_before_a_share(root):
     )
 
 
+def test_a_video_is_in_one_split(tmp_path, write_photograph):
+    """
+    Frames of one video differ too little to judge by: of eight videos of three frames two validate, as a whole.
+    """
+    names = [f"{number}.jpg" for number in range(24)]
+    for name in names:
+        write_photograph(tmp_path / "images" / name)
+    entries = [photograph(name, [], video=1 + number % 8) for number, name in enumerate(names)]
+    write(tmp_path, {"annolist": entries, "img_train": [1] * 24, "act": [activity("sports", "curling", 1)] * 24})
+    splits = [row.split for row in read_mpii(tmp_path, validation_share=0.25).annotations]
+
+    assert splits == splits[:8] * 3
+    assert 2 == splits[:8].count("val")
+
+
 def test_absent_and_broken_images_are_counted(root):
     """
     They are left out by name, with the reason.
@@ -131,6 +146,7 @@ def test_absent_and_broken_images_are_counted(root):
         ({"annolist": [photograph(7, [])] * 5}, r"annolist\(1\)\.image\.name is 7"),
         ({"annolist": [{"annorect": []}] * 5}, r"annolist\(1\)\.image is missing"),
         ({"annolist": [photograph("1.jpg", [person((1, 2), ("left", 3))])] * 5}, r"annorect\(1\).*point\(2\)\.x"),
+        ({"annolist": [photograph("1.jpg", [], video="one")] * 5}, r"annolist\(1\)\.vididx is 'one'"),
         ({"annolist": [photograph("1.jpg", [person(*[(1, 2)] * 17)])] * 5}, "17 joints"),
         ({"annolist": [photograph("1.jpg", [1.0, 2.0])] * 5}, r"annorect\(1\) is .*structure"),
     ],

@@ -77,9 +77,11 @@ def test_absent_images_are_counted(root):
     ("content", "told"),
     [
         ("<annotation>", "not a usable XML"),
+        ('<?xml version="1.0" encoding="foo"?><annotation/>', "unknown encoding: foo"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "not a usable XML"),
         (XML.replace("<xmax>90</xmax>", "<xmax>far</xmax>"), "bndbox/xmax is 'far'"),
         (XML.replace("<xmax>90</xmax>", "<xmax>nan</xmax>"), "bndbox/xmax"),
+        (XML.replace("<width>120", "<width>2147483648"), "size/width is '2147483648', which is no number of pixels"),
         (XML.replace("<width>120</width>", ""), "size/width is None"),
     ],
 )
@@ -105,12 +107,17 @@ def test_what_is_missing_is_named(root, absent):
         read_stanford40(root)
 
 
-def test_names_cannot_lead_out_of_the_data_set(root):
+@pytest.mark.parametrize("name", ["../../secret", "running\0"])
+def test_names_cannot_lead_out_of_the_data_set(root, name):
     """
-    A list is untrusted: it may not name files elsewhere.
+    A list is untrusted: it may not name files elsewhere, nor what no file can be called.
     """
-    (root / "ImageSplits/running_test.txt").write_text("../../secret.jpg\n")
+    (root / "ImageSplits/running_test.txt").write_text(f"{name}\n")
     with pytest.raises(DatasetError, match="not the name of an image"):
+        read_stanford40(root)
+
+    (root / "ImageSplits/actions.txt").write_text(f"running\n{name}\n")
+    with pytest.raises(DatasetError, match="not the name of an action"):
         read_stanford40(root)
 
 

@@ -176,7 +176,7 @@ def test_a_bundle_outside_of_a_registry_can_be_compiled(make_bundle, photo_manif
     assert [0] == [record.version for record in registry.engines(registry.resolve(str(bundle)))]
 
 
-@pytest.mark.parametrize("kind", ["photograph missing", "no validation", "no manifest", "not named"])
+@pytest.mark.parametrize("kind", ["photographs missing", "no validation", "no manifest", "not named"])
 def test_no_proof_without_photographs(registry, make_bundle, photo_manifest, tmp_path, capsys, kind):
     """
     Whatever keeps the proof from being made is told with a way out, exit code 2, and nothing is published.
@@ -184,9 +184,10 @@ def test_no_proof_without_photographs(registry, make_bundle, photo_manifest, tmp
     folder = shutil.copytree(photo_manifest.parent, tmp_path / "set")
     manifest = folder / photo_manifest.name
     flags, message = ["--manifest", str(manifest)], ""
-    if kind == "photograph missing":
-        (folder / "cooking_1.jpg").unlink()
-        message = "cooking_1.jpg, but there is no such file"
+    if kind == "photographs missing":
+        for path in folder.glob("*.jpg"):
+            path.unlink()
+        message = "not one of 6 photographs"
     elif kind == "no validation":
         rows = [json.loads(line) for line in manifest.read_text().splitlines()]
         manifest.write_text("".join(json.dumps(row) + "\n" for row in rows if row["split"] != "val"))
@@ -203,6 +204,23 @@ def test_no_proof_without_photographs(registry, make_bundle, photo_manifest, tmp
     assert 2 == code
     assert message in capsys.readouterr().err
     assert [] == engines(registry)
+
+
+def test_photographs_that_a_training_skipped_are_no_obstacle(registry, photo_manifest, tmp_path, capsys):
+    """
+    The engine is proven on the others, and how many were left out is told with the first reason.
+    """
+    folder = shutil.copytree(photo_manifest.parent, tmp_path / "set")
+    (folder / "cooking_1.jpg").write_bytes(b"no image")
+    (folder / "running_2.jpg").unlink()
+
+    assert 0 == compile_pose(registry, "--manifest", str(folder / photo_manifest.name))
+    assert 4 == engines(registry)[0].parity.images
+
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "compile.photographs_skipped" in line]
+
+    assert "images=2" in told
+    assert "cooking_1.jpg, which cannot be decoded" in told
 
 
 def test_the_photographs_are_spread_over_the_split(registry, photo_manifest):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import zipfile
 from contextlib import closing
 
 import numpy as np
@@ -66,3 +69,30 @@ def quantised_layers(model: onnx.ModelProto) -> set[str]:
         for node in weights
         if node.op_type == "DequantizeLinear"
     }
+
+
+def archive(compression: int, content: bytes) -> bytes:
+    """Both files of a quantised model in one archive."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", compression) as both:
+        both.writestr("model.xml", content)
+        both.writestr("model.bin", content)
+    return sink.getvalue()
+
+
+def test_an_archive_is_unpacked_to_no_more_than_there_is():
+    """
+    Ours are stored as they are. One that grows is refused before it is unpacked, and so is every damaged byte of one.
+    """
+    backend = pytest.importorskip("workers.engines.openvino", reason="needs the extra [openvino]")
+    noise = np.random.default_rng(0).bytes(300)
+
+    assert (noise, noise) == backend._unpacked(archive(zipfile.ZIP_STORED, noise))
+    with pytest.raises(ValueError, match="unpacks to more than there is"):
+        backend._unpacked(archive(zipfile.ZIP_DEFLATED, bytes(1_000_000)))
+    whole = archive(zipfile.ZIP_DEFLATED, noise)
+    for position in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[position] ^= 255
+        with contextlib.suppress(ValueError):
+            backend._unpacked(bytes(damaged))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,11 @@ from lga_model.calibration import Calibration
 from lga_model.checkpoint import load_model
 from lga_model.images import decode_image
 from workers.__main__ import main
+from workers.evaluate import job
 from workers.evaluate.measure import evaluate_observations
 from workers.evaluate.observe import observe
 from workers.manifest import load_manifest
+from workers.settings import EvaluateSettings
 from workers.storage import read_uri
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -247,9 +250,8 @@ def test_parts_without_people_and_photographs_of_nobody_are_measured_apart(make_
     rows = [json.loads(line) for line in photo_manifest.read_text().splitlines()]
     rows = [row | {"image": str(photo_manifest.parent / row["image"])} for row in rows]
     before = figures(make_bundle(), photo_manifest)
-    (tmp_path / "m.jsonl").write_text(
-        "".join(json.dumps(row) + "\n" for row in [*rows, rows[-1] | {"nobody": True, "boxes": []}])
-    )
+    empty = rows[-1] | {"image": shutil.copy(rows[-1]["image"], tmp_path / "empty.jpg"), "nobody": True, "boxes": []}
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row, default=str) + "\n" for row in [*rows, empty]))
     found = figures(make_bundle(), tmp_path / "m.jsonl")
     boxed = sum(bool(row["boxes"]) for row in rows if row["split"] == "test")
 
@@ -278,6 +280,24 @@ def test_two_models_are_compared_class_by_class(make_bundle, photo_manifest, cap
         assert f"{gain:+.4f}" in printed
     for name in ("focus", "mask_iou", "top1"):
         assert pytest.approx(first[name] - second[name], abs=1e-6) == found["differences"][name]["estimate"]
+
+
+def test_the_file_is_written_before_the_tables(make_bundle, photo_manifest, monkeypatch, tmp_path):
+    """
+    Whatever becomes of stdout, the figures that took so long are safe.
+    """
+
+    def nobody_reads(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(job, "show_evaluation", nobody_reads)
+    settings = EvaluateSettings(
+        model=str(make_bundle()), manifest=str(photo_manifest), json_output=str(tmp_path / "evaluation.json")
+    )
+    with pytest.raises(BrokenPipeError):
+        job.evaluate(settings)
+
+    assert 6 <= json.loads((tmp_path / "evaluation.json").read_text())["images"]
 
 
 def test_a_model_against_itself_differs_in_nothing(make_bundle, photo_manifest):

@@ -85,13 +85,21 @@ def test_the_old_manifest_is_never_replaced(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["base", "labels"])
-def test_two_labels_of_one_image_are_for_a_person_to_decide(tmp_path, capsys, name):
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        (row("./a.jpg", "climbing"), "a.jpg is running and climbing"),
+        (row("./a.jpg", split="test"), "a.jpg is train and test"),
+        (row("a.jpg", "climbing"), "line 2, action: 'a.jpg' is 'climbing', and by line 1 'running'"),
+    ],
+)
+def test_two_labels_or_splits_of_one_image_are_for_a_person_to_decide(tmp_path, capsys, name, second, told):
     """
-    Every such image is named with its labels, and nothing is written.
+    Every such image is named with both, also under two spellings, and nothing is written.
     """
-    at_odds, fine = [row("a.jpg"), row("a.jpg", "climbing")], [row("b.jpg")]
+    at_odds, fine = [row("a.jpg"), second], [row("b.jpg")]
     base, labels = (at_odds, fine) if name == "base" else (fine, at_odds)
 
     assert 2 == run(tmp_path, base, labels)
-    assert "a.jpg is running and climbing" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
     assert not (tmp_path / "new.jsonl").exists()

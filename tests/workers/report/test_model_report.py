@@ -179,7 +179,7 @@ def test_photographs_that_are_gone_are_left_out_of_the_panels(registry, photo_ma
     rows = [json.loads(line) for line in photo_manifest.read_text().splitlines()]
     some = [row | {"image": str(photo_manifest.parent / row["image"])} for row in rows]
     some[3]["image"] = "gone.jpg"
-    for name, content in (("some", some), ("none", [row | {"image": "gone.jpg"} for row in rows])):
+    for name, content in (("some", some), ("none", [row | {"image": f"gone_{row['image']}"} for row in rows])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
     given = ["--registry", registry, "--model", "with:1", "--manifest"]
     page = page_of(capsys, *given, tmp_path / "some.jsonl", tmp_path / "m.html")

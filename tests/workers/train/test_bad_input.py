@@ -43,7 +43,11 @@ def without(split: str, *, action: str | None = None):
 
 
 def elsewhere(rows):
-    return [row | {"image": "/nowhere.jpg"} if row["split"] == "train" else row for row in rows]
+    return [row | {"image": f"/nowhere{row['image']}"} if row["split"] == "train" else row for row in rows]
+
+
+def in_two_splits(rows):
+    return [*rows, rows[0] | {"split": "val"}]
 
 
 def one_action(rows):
@@ -53,16 +57,17 @@ def one_action(rows):
 @pytest.mark.parametrize(
     ("change", "cause", "way_out"),
     [
-        (elsewhere, "3 of 9 images are not there, for example /nowhere.jpg", "leave them out with --skip-invalid"),
+        (elsewhere, "3 of 9 images are not there, for example /nowhere/", "leave them out with --skip-invalid"),
         (without("train", action="cooking"), "actions that it does not train: cooking", "add training images of them"),
         (without("train"), "no rows with split 'train'", "add some"),
         (without("val"), "no rows with split 'val'", "add some"),
+        (in_two_splits, "is in val, and by line 1 in train", "--skip-invalid"),
         (one_action, "one action only ('cooking')", "at least two"),
     ],
 )
 def test_a_manifest_that_cannot_be_trained_on(train, change, cause, way_out):
     """
-    Images that are missing, actions that nothing teaches, a split without images, a single action.
+    Images that are missing or in two splits, actions that nothing teaches, a split without images, a single action.
     """
     code, said = train(change)
 

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from lga_model.config import Augmentation
+from lga_model.images import ImageError
 from workers.errors import SettingsError
+from workers.train import data
 from workers.train.data import ImageSource, Loader, UnusableImage, training_order, validation_order
 from workers.train.dataset import Sample
 
@@ -143,6 +148,27 @@ def test_an_unusable_image_stops_the_training_by_name(samples, tmp_path, content
         batches_of(samples, [np.arange(6)])
 
 
+@pytest.mark.parametrize("window", [None, (0, 0, 20, 10)])
+@pytest.mark.parametrize(
+    ("sides", "orientation", "fits"),
+    [((60, 40), 1, True), ((60, 40), 6, False), ((40, 60), 6, True), ((30, 20), 1, True), ((60, 43), 1, False)],
+)
+def test_boxes_of_another_size_are_not_learned_from(tmp_path, window, sides, orientation, fits):
+    """
+    The file has the sides of its row after its EXIF orientation, or is a smaller copy: else the mask would lie over
+    something else. Without boxes it does not matter.
+    """
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", sides).save(tmp_path / "a.jpg", exif=exif)
+    boxes = np.array([[1, 1, 30, 30]], np.float32)
+    sample = Sample(uri=str(tmp_path / "a.jpg"), action=0, boxes_N4=boxes, width=60, height=40, window=window)
+    with contextlib.nullcontext() if fits else pytest.raises(UnusableImage, match="the manifest says 60 x 40"):
+        ImageSource(SIZE, 0).pixels(sample)
+
+    ImageSource(SIZE, 0).pixels(dataclasses.replace(sample, boxes_N4=boxes[:0], window=None))
+
+
 def test_a_skipped_image_gives_its_place_to_the_next(samples, tmp_path):
     """
     The batch keeps its size, the same images take part on every machine, and the loss is known by name.
@@ -153,6 +179,27 @@ def test_a_skipped_image_gives_its_place_to_the_next(samples, tmp_path):
 
     assert [samples[index].uri for index in (0, 1, 3, 3, 4, 5)] == list(batch.uris)
     assert [samples[2].uri] == list(load.source.unusable)
+
+
+def test_a_part_that_fails_leaves_the_whole_photograph(samples, monkeypatch):
+    """
+    And is told under the name of the photograph; it is not tried again.
+    """
+    tries = []
+
+    def decode_window(*_):
+        tries.append(1)
+        raise ImageError("too_large", "decoding it needs more memory than there is")
+
+    monkeypatch.setattr(data, "decode_window", decode_window)
+    source, part = ImageSource(SIZE, 0), dataclasses.replace(samples[0], window=(0, 0, 9, 9))
+    for _ in range(2):
+        with pytest.raises(UnusableImage, match="too_large"):
+            source.pixels(part)
+
+    assert (SIZE, SIZE, 3) == source.pixels(samples[0]).shape
+    assert [samples[0].uri] == list(source.unusable)
+    assert 1 == len(tries)
 
 
 def test_a_skipped_image_is_left_out_of_the_validation(samples, tmp_path):

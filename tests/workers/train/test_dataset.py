@@ -62,8 +62,9 @@ def test_what_shows_nobody_is_kept_apart():
     The part of each photograph beside its box, and rows that say so; none of them is an action.
     """
     row = {"image": "/nowhere/sky.jpg", "split": "val", "boxes": [], "width": 9, "height": 9, "nobody": True}
-    boxed = {"image": "/nowhere/a.jpg", "action": "run", "boxes": [[0, 0, 4, 9]], "width": 9, "height": 9}
-    rows = [boxed | {"split": "train"}, boxed | {"split": "train", "action": "cook"}, boxed | {"split": "val"}, row]
+    boxed = {"action": "run", "boxes": [[0, 0, 4, 9]], "width": 9, "height": 9}
+    rows = [boxed | {"image": f"/nowhere/{split}.jpg", "split": split} for split in ("train", "val")]
+    rows += [boxed | {"image": "/nowhere/c.jpg", "split": "train", "action": "cook"}, row]
     text = "\n".join(map(json.dumps, rows))
     splits = choose_splits(read_manifest(text.encode(), "m.jsonl"), "m.jsonl", skip_invalid=False)
 

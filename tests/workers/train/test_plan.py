@@ -129,3 +129,12 @@ def test_a_flag_gives_the_stride():
     assert 16 == read_settings(TrainSettings, "train", [*arguments, "16"]).output_stride
     with pytest.raises(SettingsError, match="8, 16 or 32"):
         read_settings(TrainSettings, "train", [*arguments, "12"])
+
+
+@pytest.mark.parametrize("flags", [["--ema-decay", "0.999995"], ["--action-channels", "10000"]])
+def test_what_recipe_and_network_refuse_is_a_wrong_setting(flags):
+    """
+    Told with the flag, as every other one.
+    """
+    with pytest.raises(SettingsError, match=rf"{flags[0]} '{flags[1]}': Input should be less than or equal"):
+        read_settings(TrainSettings, "train", ["--manifest", "m", "--name", "n", *flags])

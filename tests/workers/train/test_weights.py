@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,9 +86,11 @@ def test_a_file_that_holds_no_weights_is_told(tmp_path):
 
 def prepared(tmp_path, boxes=(), **changes):
     rows = [
-        {"image": str(tmp_path / "m.jsonl"), "action": action, "split": split, "boxes": boxes, "width": 9, "height": 9}
-        for action, split in (("a", "train"), ("b", "train"), ("a", "val"))
+        {"image": str(tmp_path / f"{i}.jpg"), "action": action, "split": split, "boxes": boxes, "width": 9, "height": 9}
+        for i, (action, split) in enumerate((("a", "train"), ("b", "train"), ("a", "val")))
     ]
+    for row in rows:
+        Path(row["image"]).touch()
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
     fixed = {"manifest": str(tmp_path / "m.jsonl"), "name": "n", "backbone": PACKAGE, "batch_size": 2, "size_px": 64}
     return prepare(TrainSettings(**(fixed | changes)))

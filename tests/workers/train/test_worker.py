@@ -13,11 +13,14 @@ from alone import NOTICE, Killed, Mailbox, without_a_cluster
 from safetensors.torch import save
 
 from lga_model.config import FAST, ImageConfig, ModelConfig
+from lga_model.losses import NOBODY
 from lga_model.network import build_network
+from workers.errors import SettingsError
 from workers.storage import open_store
 from workers.train import monitor
 from workers.train.checkpoints import STATE_FILE, read_progress
 from workers.train.dataset import Sample, Splits
+from workers.train.job import is_trained
 from workers.train.plan import Plan
 from workers.train.shelf import Shelf
 from workers.train.worker import Assignment, _Worker
@@ -54,7 +57,7 @@ def splits(tmp_path_factory) -> Splits:
     return Splits(classes=CONFIG.classes, train=tuple(samples[:12]), val=tuple(samples[12:]), **nothing)
 
 
-def work(folder, splits: Splits, mailbox: Mailbox) -> None:
+def work(folder, splits: Splits, mailbox: Mailbox, *, skip_invalid: bool = False) -> None:
     torch.manual_seed(0)
     plan = Plan(config=CONFIG, recipe=RECIPE, micro_batch=2, seed=0, manifest_digest="d", weights_sha256=None)
     assignment = Assignment(
@@ -66,7 +69,7 @@ def work(folder, splits: Splits, mailbox: Mailbox) -> None:
         run_uri=str(folder),
         cache_bytes=0,
         disk_cache_bytes=0,
-        skip_invalid=False,
+        skip_invalid=skip_invalid,
         checkpoint_steps=2,
         keep_best=1,
         patience_s=0.0,
@@ -148,3 +151,44 @@ def test_who_has_to_go_makes_a_checkpoint_first(tmp_path, splits, undisturbed, m
 
     assert [1] == mailbox.saved_at
     assert outcome(undisturbed[0]) == outcome(tmp_path)
+
+
+class EndingLast(Mailbox):
+    """The driver has to end during the very last step: the seventh post, for the first epoch of three has one more."""
+
+    posts = 0
+
+    def take(self, name, *arguments):
+        self.posts += name == "work"
+        return super().take(name, *arguments) or (name == "work" and self.posts == 7)
+
+
+def test_a_stop_between_the_last_step_and_its_validation_loses_no_epoch(tmp_path, splits, undisturbed, monkeypatch):
+    """
+    All steps are taken, but nobody knows how good they are: the run goes on with the validation, and its checkpoint
+    counts before the one of the same step that lacks it.
+    """
+    monkeypatch.setattr(monitor, "_POST_EVERY_S", 0.0)
+    with pytest.raises(Killed):
+        work(tmp_path, splits, EndingLast(dies_at=6))
+    stopped, _ = Shelf(open_store(str(tmp_path)), keep_best=1).load_newest()
+    assert not is_trained(stopped, 6)
+
+    work(tmp_path, splits, Mailbox())
+    whole, _ = Shelf(open_store(str(tmp_path)), keep_best=1).load_newest()
+
+    assert (6, 6) == (stopped.step, whole.step)
+    assert is_trained(whole, 6)
+    assert not is_trained(whole, 9)
+    assert outcome(undisturbed[0]) == outcome(tmp_path)
+
+
+def test_a_validation_without_any_action_ends_the_training(tmp_path, splits):
+    """
+    Only photographs of nobody can be read: no epoch is better than another, which is told instead of a mAP of nothing.
+    """
+    gone = tuple(dataclasses.replace(sample, uri=f"{sample.uri}.gone") for sample in splits.val)
+    nobody = (dataclasses.replace(splits.val[0], action=NOBODY),)
+    broken = dataclasses.replace(splits, val=gone, nobody_val=nobody)
+    with pytest.raises(SettingsError, match="no validation image of an action can be used"):
+        work(tmp_path, broken, Mailbox(), skip_invalid=True)
