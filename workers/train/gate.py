@@ -3,7 +3,7 @@
 The candidate has to beat the production model on the same photographs of the validation split. It chose its best epoch
 and its calibration by that split, so it has a small advantage there; the rule's margins are the place to answer that.
 
-Shape suffixes: N = photographs that both models know the action of, A = actions that both know.
+Shape suffixes: N = photographs, A = actions.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Judged:
     model: str
     classes: tuple[str, ...]
     """That it knows, in the order of its probabilities."""
+    actions: Sequence[str]
+    """True action of each photograph."""
     probabilities_NA: NDArray[np.floating]
     """Calibrated; of all of its own classes."""
     focus: float
@@ -102,21 +104,22 @@ class Decision:
         return {**asdict(self), "passed": self.passed}
 
 
-def decide(rule: Rule, actions: Sequence[str], candidate: Judged, production: Judged | None) -> Decision:
+def decide(rule: Rule, candidate: Judged, met: tuple[Judged, Judged] | None) -> Decision:
     """Hold a candidate against the rule.
 
     Args:
         rule: What it has to hold.
-        actions: True action of each photograph, of those that both models know.
-        candidate: What the candidate said about them.
-        production: What the production model said about the very same, or None when there is none.
+        candidate: What it said about all of its photographs: the floors hold for every action that it knows.
+        met: What candidate and production said about the photographs whose action both know, in the same order. None
+            when there is no production model.
     """
-    known = [name for name in candidate.classes if production is None or name in production.classes]
-    action_N = np.array([known.index(action) for action in actions], np.int64)
+    floors = _floors(rule, candidate)
+    if met is None:
+        return Decision(against=None, images=len(candidate.actions), checks=tuple(floors), gain=None)
+    candidate, production = met
+    known = [name for name in candidate.classes if name in production.classes]
+    action_N = _numbers(candidate.actions, known)
     scores_NA = _columns(candidate, known)
-    floors = _floors(rule, known, action_N, scores_NA)
-    if production is None:
-        return Decision(against=None, images=len(actions), checks=tuple(floors), gain=None)
     reference_NA = _columns(production, known)
     difference = precision_difference(scores_NA, reference_NA, action_N, confidence=rule.confidence)
     gain = difference.mean
@@ -165,16 +168,16 @@ def decide(rule: Rule, actions: Sequence[str], candidate: Judged, production: Ju
                 passed=False,
             )
         )
-    return Decision(against=production.model, images=len(actions), checks=tuple(checks), gain=gain)
+    return Decision(against=production.model, images=len(action_N), checks=tuple(checks), gain=gain)
 
 
-def _floors(
-    rule: Rule, known: Sequence[str], action_N: NDArray[np.int64], scores_NA: NDArray[np.floating]
-) -> list[Check]:
+def _floors(rule: Rule, candidate: Judged) -> list[Check]:
     """Actions below their floor; one line that says so when there is none."""
+    action_N = _numbers(candidate.actions, candidate.classes)
+    precisions = [_ap(candidate.probabilities_NA, action_N, index) for index in range(len(candidate.classes))]
     found = []
-    for index, name in enumerate(known):
-        floor, precision = rule.class_floors.get(name, rule.class_floor), _ap(scores_NA, action_N, index)
+    for name, precision in zip(candidate.classes, precisions, strict=True):
+        floor = rule.class_floors.get(name, rule.class_floor)
         # NaN, an action without photographs, is below no floor that is meant for all.
         if precision < floor or (math.isnan(precision) and name in rule.class_floors):
             found.append(
@@ -188,10 +191,7 @@ def _floors(
             )
     if found:
         return found
-    lowest = min(
-        (value for index in range(len(known)) if not math.isnan(value := _ap(scores_NA, action_N, index))),
-        default=math.nan,
-    )
+    lowest = min((precision for precision in precisions if not math.isnan(precision)), default=math.nan)
     return [Check(name="lowest AP", production=None, candidate=lowest, wanted="every action's floor", passed=True)]
 
 
@@ -214,6 +214,10 @@ def _class_drops(
         for index, (name, interval) in enumerate(zip(known, intervals, strict=True))
         if interval.high < -rule.class_drop
     ]
+
+
+def _numbers(actions: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
+    return np.array([known.index(action) for action in actions], np.int64)
 
 
 def _columns(judged: Judged, known: Sequence[str]) -> NDArray[np.floating]:

@@ -21,12 +21,20 @@ def judged(noise: float, *, seed: int = 0, classes=CLASSES, bad: str | None = No
     scores_NA = true_NA + np.random.default_rng(seed).normal(0, noise, true_NA.shape)
     if bad in classes:
         scores_NA[:, classes.index(bad)] = np.random.default_rng(seed + 1).random(IMAGES)
-    fields = {"model": f"model-{seed}", "classes": classes, "probabilities_NA": scores_NA}
+    fields = {"model": f"model-{seed}", "classes": classes, "actions": ACTIONS, "probabilities_NA": scores_NA}
     return Judged(**({**fields, "focus": 0.6, "calibration_error": 0.05} | changes))
 
 
 def decision(candidate: Judged, production: Judged | None, **rule) -> Decision:
-    return decide(dataclasses.replace(RULE, **rule), ACTIONS, candidate, production)
+    return decide(dataclasses.replace(RULE, **rule), candidate, production and (candidate, production))
+
+
+def without(judged: Judged, action: str) -> Judged:
+    """The same model on the photographs of the other actions."""
+    chosen = np.array([each != action for each in ACTIONS])
+    return dataclasses.replace(
+        judged, actions=[each for each in ACTIONS if each != action], probabilities_NA=judged.probabilities_NA[chosen]
+    )
 
 
 def refusals(*arguments, **rule) -> list[str]:
@@ -76,24 +84,26 @@ def test_a_floor_of_one_action_has_to_be_shown(rule, expected):
     """
     Without photographs of it nobody knows; a floor for all is one for those that there are.
     """
-    chosen = np.array([action != "c" for action in ACTIONS])
-    candidate = dataclasses.replace(GOOD, probabilities_NA=GOOD.probabilities_NA[chosen])
-    found = decide(dataclasses.replace(RULE, **rule), [each for each in ACTIONS if each != "c"], candidate, None)
+    assert expected == refusals(without(GOOD, "c"), None, **rule)
 
-    assert expected == [check.name for check in found.checks if not check.passed]
+
+@pytest.mark.parametrize("rule", [{"class_floor": 0.6}, {"class_floors": {"c": 0.9}}])
+def test_floors_hold_for_an_action_that_production_does_not_know(rule):
+    """
+    A new action has nothing to be compared with, and photographs that show what it is worth all the same.
+    """
+    candidate, production = judged(0.2, bad="c"), without(judged(0.8, seed=1, classes=("a", "b")), "c")
+    found = decide(dataclasses.replace(RULE, **rule), candidate, (without(candidate, "c"), production))
+
+    assert ["AP of c"] == [check.name for check in found.checks if not check.passed]
 
 
 def test_a_candidate_may_not_forget_an_action():
     """
     However good it is at the others: who asks for the action would get another one.
     """
-    known = [action for action in ACTIONS if action != "c"]
-    two = judged(0.2, classes=("a", "b"))
-    chosen = np.array([action != "c" for action in ACTIONS])
-    candidate, production = (
-        dataclasses.replace(each, probabilities_NA=each.probabilities_NA[chosen]) for each in (two, MIDDLING)
-    )
-    found = decide(RULE, known, candidate, production)
+    candidate, production = without(judged(0.2, classes=("a", "b")), "c"), without(MIDDLING, "c")
+    found = decide(RULE, candidate, (candidate, production))
 
     assert ["actions lost: c"] == [check.name for check in found.checks if not check.passed]
     assert not found.passed
