@@ -451,6 +451,40 @@ def test_an_engine_of_a_later_release_is_left_out(tmp_path, tiny_source, torch_e
     assert "registry.engine_skipped" in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize(
+    ("model", "engine", "reason"),
+    [
+        ({"weights_sha256": "0" * 64}, {}, "made from other weights than those of tiny:1"),
+        ({"calibration": {"temperature": 9.5}}, {}, "made with another calibration than that of tiny:1"),
+        ({"preprocessing": "another"}, {}, "made with another preprocessing"),
+        ({"config": {"classes": ["cooking", "climbing", "running"]}}, {}, "made with another config"),
+        ({}, {"parity": None}, "nothing proves equal to tiny:1"),
+    ],
+)
+def test_an_engine_that_was_copied_below_another_version_is_left_out(
+    tmp_path, tiny_source, torch_engine, capsys, model, engine, reason
+):
+    """
+    Whatever lies in a version's folder: only what was made from it and proven serves it. Compiling again mends it.
+    """
+    registry = Registry(str(tmp_path / "registry"))
+    version = registry.publish("tiny", tiny_source.bundle)
+    registry.add_engine(version, torch_engine)
+    (record,) = registry.engines(version)
+    store = open_store(version.uri)
+    whole = store.get("model.json").data
+    store.put("model.json", json.dumps(json.loads(whole) | model).encode())
+    copied = record.model_copy(update=engine)
+    store.put(f"engines/{record.folder}/engine.json", copied.to_json())
+    found = registry.engines(version)
+    store.put("model.json", whole)
+
+    assert [] == found
+    assert reason in "".join(capsys.readouterr())
+    assert bool(engine) == registry.add_engine(version, torch_engine)
+    assert [record] == registry.engines(version)
+
+
 def fetch_in_a_process(uri: str, cache: str) -> str:
     registry = Registry(uri)
     return str(registry.fetch(registry.resolve("pose:1"), Path(cache)))
