@@ -222,6 +222,19 @@ def test_a_rollback_goes_back_through_the_promotions(registry, make_bundle):
     assert [1, 2, 3, 2, 1, 4, 1] == [move.version for move in registry.alias("pose", "production").history]
 
 
+def test_a_rollback_to_a_version_that_is_gone_leaves_the_alias_alone(registry, make_bundle):
+    """
+    An alias that points at nothing would stop every job that names it; the message says what there is.
+    """
+    for seed in range(2):
+        registry.promote(registry.publish("pose", make_bundle(seed=seed)), "production")
+    open_store(registry.resolve("pose:1").uri).delete("model.json")
+    with pytest.raises(SettingsError, match=r"there is no model pose:1 .*there is: pose:2"):
+        registry.roll_back("pose", "production")
+
+    assert {"production": 2} == registry.aliases("pose")
+
+
 def test_promoting_what_is_promoted_changes_nothing(registry, make_bundle):
     """
     The same promotion twice is one move, so that a rollback goes to the version before.
