@@ -18,7 +18,6 @@ from workers.registry.names import RECORD_FILE as MODEL_FILE
 from workers.registry.names import Version
 from workers.storage import open_store
 
-
 _SHARED = ("config", "preprocessing", "calibration")
 """What an engine's record repeats of its model's."""
 
