@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lga_model.intervals import Interval, precision_difference
+from lga_model.intervals import FEWEST, Interval, precision_difference
 from lga_model.metrics import average_precision
 from workers.settings import TrainSettings
 
@@ -35,9 +35,9 @@ class Rule:
     class_floors: Mapping[str, float]
     """Least AP of single actions, in place of ``class_floor``. It has to be shown: without photographs it is missed."""
     class_drop: float
-    """No action's AP may fall by more than this, as far as ``confidence`` can tell."""
+    """No action that surely lost, with ``confidence`` over all of them together, may have lost more AP than this."""
     focus_drop: float
-    """Focus in the true boxes may fall by this much."""
+    """Focus in the true boxes, and the heatmap's overlap with them, may fall by this much."""
     calibration_rise: float
     """The calibration error may grow by this much."""
 
@@ -69,6 +69,10 @@ class Judged:
     """Calibrated; of all of its own classes."""
     focus: float
     """Mean focus in the true boxes; NaN without boxes."""
+    has_heatmap: bool
+    """Whether it says where people are: not without a localisation branch, nor when every heatmap is empty."""
+    mask_iou: float
+    """Mean overlap of heatmap and true boxes; NaN without one of them."""
     calibration_error: float
 
 
@@ -150,6 +154,7 @@ def decide(rule: Rule, candidate: Judged, met: tuple[Judged, Judged] | None) -> 
             # Without boxes, or against a model without positive evidence, there is nothing to compare.
             passed=math.isnan(production.focus) or candidate.focus >= production.focus - rule.focus_drop,
         ),
+        *_heatmap(rule, candidate, production),
         Check(
             name="calibration error",
             production=production.calibration_error,
@@ -202,17 +207,49 @@ def _class_drops(
     scores: tuple[NDArray[np.floating], NDArray[np.floating]],
     action_N: NDArray[np.int64],
 ) -> list[Check]:
-    """Actions that surely lost too much: the whole interval lies below. A few photographs of one prove nothing."""
-    return [
+    """Actions that surely lost, and too much; and how many were not judged, as a few photographs prove nothing."""
+    unjudged = sum(math.isnan(interval.high) for interval in intervals)
+    checks = [
         Check(
             name=f"AP of {name}",
             production=_ap(scores[0], action_N, index),
             candidate=_ap(scores[1], action_N, index),
-            wanted=f"not lower by more than {rule.class_drop:.4f}; it is {interval.low:+.4f} to {interval.high:+.4f}",
+            wanted=f"not lower by more than {rule.class_drop:.4f}, unless by chance; "
+            f"it is {interval.low:+.4f} to {interval.high:+.4f}",
             passed=False,
         )
         for index, (name, interval) in enumerate(zip(known, intervals, strict=True))
-        if interval.high < -rule.class_drop
+        if interval.high < 0 and interval.estimate < -rule.class_drop
+    ]
+    if unjudged:
+        checks.append(
+            Check(
+                name="actions too rare to compare",
+                production=None,
+                candidate=float(unjudged),
+                wanted=f"of {len(known)}; an AP is compared from {FEWEST} photographs on",
+                passed=True,
+            )
+        )
+    return checks
+
+
+def _heatmap(rule: Rule, candidate: Judged, production: Judged) -> list[Check]:
+    """Whether the candidate says where people are as well as production does, where that does.
+
+    Focus is measured in the true boxes and would not show it; tags have no boxes.
+    """
+    if not production.has_heatmap:
+        return []
+    return [
+        Check(
+            name="mask IoU",
+            production=production.mask_iou,
+            candidate=candidate.mask_iou,
+            wanted=f"a heatmap that is not empty, and not lower by more than {rule.focus_drop:.4f}",
+            # NaN: without boxes there is nothing to compare.
+            passed=candidate.has_heatmap and not candidate.mask_iou < production.mask_iou - rule.focus_drop,
+        )
     ]
 
 

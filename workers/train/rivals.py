@@ -11,8 +11,7 @@ import ray
 import torch
 
 from lga_model.calibration import Calibration, expected_calibration_error
-from lga_model.checkpoint import CheckpointError, load_model
-from lga_model.metrics import MeanFocus
+from lga_model.checkpoint import CheckpointError, check_preprocessing, load_model
 from workers.errors import ClusterError, SettingsError, WorkerError
 from workers.logs import get_log
 from workers.patience import patiently
@@ -23,7 +22,7 @@ from workers.train.data import ImageSource, Loader, patient_reader, validation_o
 from workers.train.dataset import Sample
 from workers.train.gate import Decision, Judged, Rule, decide
 from workers.train.preparation import Prepared
-from workers.train.validation import Outputs, validate
+from workers.train.validation import Outputs, summarise, validate
 
 _BATCH = 32
 
@@ -122,6 +121,7 @@ def _measure(
 ) -> Rival:
     try:
         network, record = load_model(patiently(lambda: Registry(registry).fetch(version), patience_s))
+        check_preprocessing(record)
     except CheckpointError as error:
         raise SettingsError(f"the gate cannot load {version}: {error}; --no-gate leaves it out") from error
     known = record.config.classes
@@ -157,23 +157,33 @@ def judge(rival: Rival) -> Judged:
     """What a model said about all of its photographs."""
     outputs = rival.outputs
     probabilities_NA = rival.calibration.probabilities(outputs.logits_NA)
-    in_boxes = MeanFocus()
-    in_boxes.update(outputs.pam_NHW, outputs.mask_NHW, outputs.has_boxes_N)
+    scores = summarise(outputs)
     return Judged(
         model=rival.model,
         classes=rival.classes,
         actions=[rival.classes[action] for action in outputs.action_N],
         probabilities_NA=probabilities_NA,
-        focus=in_boxes.compute(),
+        focus=scores.focus,
+        has_heatmap=scores.dead_heatmaps < 1,
+        mask_iou=scores.mask_iou,
         calibration_error=expected_calibration_error(probabilities_NA, outputs.action_N),
     )
 
 
 def meet(candidate: Rival, production: Rival) -> tuple[Judged, Judged]:
-    """What each model said about the photographs that both have judged, of actions that both know."""
+    """What each model said about the photographs that both have judged, of actions that both know.
+
+    Raises:
+        SettingsError: If there are none.
+    """
     known = [candidate.classes.index(name) for name in candidate.classes if name in production.classes]
     common_N = candidate.outputs.index_N[np.isin(candidate.outputs.action_N, known)]
     common_N = np.intersect1d(common_N, production.outputs.index_N)
+    if not len(common_N):
+        raise SettingsError(
+            f"the candidate and {production.model} have judged no validation photograph both; train.image_skipped in "
+            "the log says which could not be used; --no-gate publishes without the comparison"
+        )
     if len(common_N) < len(candidate.outputs.index_N):
         get_log().info("train.gate_narrowed", images=len(common_N), of=len(candidate.outputs.index_N))
     return judge(_only(candidate, common_N)), judge(_only(production, common_N))
