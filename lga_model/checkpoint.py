@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lga_model.calibration import Calibration
 from lga_model.config import ModelConfig, Recipe
+from lga_model.images import PREPROCESSING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,6 +110,19 @@ def load_model(directory: Path) -> tuple[LGANet, ModelRecord]:
     _check_tensors(path, tensors, network.state_dict())
     network.load_state_dict(tensors)
     return network.eval(), record
+
+
+def check_preprocessing(record: ModelRecord) -> None:
+    """Refuse a model whose photographs this release would prepare in another way than it learnt from.
+
+    Raises:
+        CheckpointError: If it would.
+    """
+    if record.preprocessing != PREPROCESSING:
+        raise CheckpointError(
+            f"it learnt from photographs prepared as {record.preprocessing!r}, and this release prepares them as "
+            f"{PREPROCESSING!r}: use the release that trained it"
+        )
 
 
 def _read_record(path: Path) -> tuple[ModelRecord, str]:

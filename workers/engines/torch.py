@@ -18,9 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from typing_extensions import override
 
-from lga_model.checkpoint import CheckpointError, ModelRecord, load_model
+from lga_model.checkpoint import CheckpointError, ModelRecord, check_preprocessing, load_model
 from lga_model.export import InferenceGraph
-from lga_model.images import PREPROCESSING
 from lga_model.network import build_network
 from workers.engines import Engine, EngineError, EngineOutput, EngineRecord
 from workers.engines.ingredients import Built, Ingredients
@@ -108,13 +107,9 @@ def load_graph(bundle: Path, model: str) -> tuple[InferenceGraph, ModelRecord]:
     """
     try:
         network, record = load_model(bundle)
+        check_preprocessing(record)
     except CheckpointError as error:
         raise SettingsError(f"model {model} cannot be loaded: {error}") from error
-    if record.preprocessing != PREPROCESSING:
-        raise SettingsError(
-            f"model {model} learnt from photographs prepared as {record.preprocessing!r}, and this release prepares "
-            f"them as {PREPROCESSING!r}: use the release that trained it"
-        )
     return InferenceGraph(network, record.calibration), record
 
 

@@ -54,7 +54,7 @@ class Evaluation:
     intervals: dict[str, Interval]
     """Of every figure above that has one, by its name."""
     class_intervals: dict[str, Interval]
-    """Of the average precision of each class."""
+    """Of the average precision of each class; NaN at both ends for a class of too few photographs."""
     reliability: Reliability
     """What verdicts and label sets are worth here."""
     confusions: tuple[ConfusedPair, ...]
@@ -69,7 +69,8 @@ class Comparison:
     differences: dict[str, Interval]
     """Of mAP, top-1, focus, mask IoU and pixel AP."""
     class_differences: dict[str, Interval]
-    """Of the average precision of each class."""
+    """Of the average precision of each class. The intervals hold all together; a class of too few photographs has
+    none, and is called neither better nor worse."""
     surely_better: tuple[str, ...]
     """Classes whose interval lies above 0."""
     surely_worse: tuple[str, ...]

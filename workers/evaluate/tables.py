@@ -6,7 +6,7 @@ import math
 
 from rich.table import Table
 
-from lga_model.intervals import Interval
+from lga_model.intervals import FEWEST, Interval
 from workers.console import result_console
 from workers.evaluate.measure import Comparison, Evaluation
 
@@ -35,8 +35,10 @@ def show_comparison(comparison: Comparison, title: str) -> None:
     figures = Table(title=f"{title} minus {comparison.against} (95 % interval)", show_header=False)
     for name, interval in comparison.differences.items():
         figures.add_row(_NAMES[name], *_difference(interval))
-    classes = Table(title="average precision of each action")
-    for column in ("action", "difference", "95 % interval", ""):
+    unjudged = sum(math.isnan(interval.low) for interval in comparison.class_differences.values())
+    rare = f"; {unjudged} of fewer than {FEWEST} photographs not judged" if unjudged else ""
+    classes = Table(title=f"average precision of each action (95 % intervals of all together{rare})")
+    for column in ("action", "difference", "interval", ""):
         classes.add_column(column, justify="left" if column in {"action", ""} else "right")
     ranked = sorted(
         comparison.class_differences.items(),
@@ -106,10 +108,11 @@ def _figure(value: float) -> str:
 
 
 def _range(interval: Interval) -> str:
-    return "-" if math.isnan(interval.estimate) else f"{interval.low:.4f} to {interval.high:.4f}"
+    return "-" if math.isnan(interval.low) else f"{interval.low:.4f} to {interval.high:.4f}"
 
 
 def _difference(interval: Interval) -> tuple[str, str]:
     if math.isnan(interval.estimate):
         return "-", "-"
-    return f"{interval.estimate:+.4f}", f"{interval.low:+.4f} to {interval.high:+.4f}"
+    ends = "-" if math.isnan(interval.low) else f"{interval.low:+.4f} to {interval.high:+.4f}"
+    return f"{interval.estimate:+.4f}", ends

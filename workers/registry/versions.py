@@ -221,7 +221,8 @@ class Registry:
         """Point an alias back at the version that it held before, which is returned.
 
         Raises:
-            SettingsError: If there is no such alias, or it held no version before.
+            SettingsError: If there is no such alias, it held no version before, or that one is there no more: the alias
+                stays where it is.
             ConditionFailed: As ``promote``.
         """
 
@@ -230,6 +231,7 @@ class Registry:
             if before is None or after is None:
                 now = self.alias(name, alias).version
                 raise SettingsError(f"alias {alias!r} of {name} held no version before {name}:{now} to go back to")
+            self.resolve(f"{name}:{after.version}")
             return after
 
         return self.resolve(f"{name}:{move_alias(self._store, name, alias, change).version}")

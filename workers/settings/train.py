@@ -102,9 +102,9 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     gate_class_floors: dict[str, Share] = Field(default_factory=dict)
     """Least average precision of single actions, as ACTION=VALUE."""
     gate_class_drop: Share = 0.1
-    """No action may, as sure as gate-confidence, lose more average precision than this."""
+    """No action that surely lost (gate-confidence, over all actions) may have lost more average precision than this."""
     gate_focus_drop: Share = 0.05
-    """Focus in the true boxes may fall by this much."""
+    """Focus in the true boxes, and the heatmap's overlap with them (mask IoU), may fall by this much."""
     gate_calibration_rise: Share = 0.05
     """The calibration error may grow by this much."""
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="mlflow_tracking_uri")

@@ -3,7 +3,7 @@
 The candidate has to beat the production model on the same photographs of the validation split. It chose its best epoch
 and its calibration by that split, so it has a small advantage there; the rule's margins are the place to answer that.
 
-Shape suffixes: N = photographs that both models know the action of, A = actions that both know.
+Shape suffixes: N = photographs, A = actions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lga_model.intervals import Interval, precision_difference
+from lga_model.intervals import FEWEST, Interval, precision_difference
 from lga_model.metrics import average_precision
 from workers.settings import TrainSettings
 
@@ -35,9 +35,9 @@ class Rule:
     class_floors: Mapping[str, float]
     """Least AP of single actions, in place of ``class_floor``. It has to be shown: without photographs it is missed."""
     class_drop: float
-    """No action's AP may fall by more than this, as far as ``confidence`` can tell."""
+    """No action that surely lost, with ``confidence`` over all of them together, may have lost more AP than this."""
     focus_drop: float
-    """Focus in the true boxes may fall by this much."""
+    """Focus in the true boxes, and the heatmap's overlap with them, may fall by this much."""
     calibration_rise: float
     """The calibration error may grow by this much."""
 
@@ -63,10 +63,16 @@ class Judged:
     model: str
     classes: tuple[str, ...]
     """That it knows, in the order of its probabilities."""
+    actions: Sequence[str]
+    """True action of each photograph."""
     probabilities_NA: NDArray[np.floating]
     """Calibrated; of all of its own classes."""
     focus: float
     """Mean focus in the true boxes; NaN without boxes."""
+    has_heatmap: bool
+    """Whether it says where people are: not without a localisation branch, nor when every heatmap is empty."""
+    mask_iou: float
+    """Mean overlap of heatmap and true boxes; NaN without one of them."""
     calibration_error: float
 
 
@@ -102,21 +108,22 @@ class Decision:
         return {**asdict(self), "passed": self.passed}
 
 
-def decide(rule: Rule, actions: Sequence[str], candidate: Judged, production: Judged | None) -> Decision:
+def decide(rule: Rule, candidate: Judged, met: tuple[Judged, Judged] | None) -> Decision:
     """Hold a candidate against the rule.
 
     Args:
         rule: What it has to hold.
-        actions: True action of each photograph, of those that both models know.
-        candidate: What the candidate said about them.
-        production: What the production model said about the very same, or None when there is none.
+        candidate: What it said about all of its photographs: the floors hold for every action that it knows.
+        met: What candidate and production said about the photographs whose action both know, in the same order. None
+            when there is no production model.
     """
-    known = [name for name in candidate.classes if production is None or name in production.classes]
-    action_N = np.array([known.index(action) for action in actions], np.int64)
+    floors = _floors(rule, candidate)
+    if met is None:
+        return Decision(against=None, images=len(candidate.actions), checks=tuple(floors), gain=None)
+    candidate, production = met
+    known = [name for name in candidate.classes if name in production.classes]
+    action_N = _numbers(candidate.actions, known)
     scores_NA = _columns(candidate, known)
-    floors = _floors(rule, known, action_N, scores_NA)
-    if production is None:
-        return Decision(against=None, images=len(actions), checks=tuple(floors), gain=None)
     reference_NA = _columns(production, known)
     difference = precision_difference(scores_NA, reference_NA, action_N, confidence=rule.confidence)
     gain = difference.mean
@@ -147,6 +154,7 @@ def decide(rule: Rule, actions: Sequence[str], candidate: Judged, production: Ju
             # Without boxes, or against a model without positive evidence, there is nothing to compare.
             passed=math.isnan(production.focus) or candidate.focus >= production.focus - rule.focus_drop,
         ),
+        *_heatmap(rule, candidate, production),
         Check(
             name="calibration error",
             production=production.calibration_error,
@@ -165,16 +173,16 @@ def decide(rule: Rule, actions: Sequence[str], candidate: Judged, production: Ju
                 passed=False,
             )
         )
-    return Decision(against=production.model, images=len(actions), checks=tuple(checks), gain=gain)
+    return Decision(against=production.model, images=len(action_N), checks=tuple(checks), gain=gain)
 
 
-def _floors(
-    rule: Rule, known: Sequence[str], action_N: NDArray[np.int64], scores_NA: NDArray[np.floating]
-) -> list[Check]:
+def _floors(rule: Rule, candidate: Judged) -> list[Check]:
     """Actions below their floor; one line that says so when there is none."""
+    action_N = _numbers(candidate.actions, candidate.classes)
+    precisions = [_ap(candidate.probabilities_NA, action_N, index) for index in range(len(candidate.classes))]
     found = []
-    for index, name in enumerate(known):
-        floor, precision = rule.class_floors.get(name, rule.class_floor), _ap(scores_NA, action_N, index)
+    for name, precision in zip(candidate.classes, precisions, strict=True):
+        floor = rule.class_floors.get(name, rule.class_floor)
         # NaN, an action without photographs, is below no floor that is meant for all.
         if precision < floor or (math.isnan(precision) and name in rule.class_floors):
             found.append(
@@ -188,10 +196,7 @@ def _floors(
             )
     if found:
         return found
-    lowest = min(
-        (value for index in range(len(known)) if not math.isnan(value := _ap(scores_NA, action_N, index))),
-        default=math.nan,
-    )
+    lowest = min((precision for precision in precisions if not math.isnan(precision)), default=math.nan)
     return [Check(name="lowest AP", production=None, candidate=lowest, wanted="every action's floor", passed=True)]
 
 
@@ -202,18 +207,54 @@ def _class_drops(
     scores: tuple[NDArray[np.floating], NDArray[np.floating]],
     action_N: NDArray[np.int64],
 ) -> list[Check]:
-    """Actions that surely lost too much: the whole interval lies below. A few photographs of one prove nothing."""
-    return [
+    """Actions that surely lost, and too much; and how many were not judged, as a few photographs prove nothing."""
+    unjudged = sum(math.isnan(interval.high) for interval in intervals)
+    checks = [
         Check(
             name=f"AP of {name}",
             production=_ap(scores[0], action_N, index),
             candidate=_ap(scores[1], action_N, index),
-            wanted=f"not lower by more than {rule.class_drop:.4f}; it is {interval.low:+.4f} to {interval.high:+.4f}",
+            wanted=f"not lower by more than {rule.class_drop:.4f}, unless by chance; "
+            f"it is {interval.low:+.4f} to {interval.high:+.4f}",
             passed=False,
         )
         for index, (name, interval) in enumerate(zip(known, intervals, strict=True))
-        if interval.high < -rule.class_drop
+        if interval.high < 0 and interval.estimate < -rule.class_drop
     ]
+    if unjudged:
+        checks.append(
+            Check(
+                name="actions too rare to compare",
+                production=None,
+                candidate=float(unjudged),
+                wanted=f"of {len(known)}; an AP is compared from {FEWEST} photographs on",
+                passed=True,
+            )
+        )
+    return checks
+
+
+def _heatmap(rule: Rule, candidate: Judged, production: Judged) -> list[Check]:
+    """Whether the candidate says where people are as well as production does, where that does.
+
+    Focus is measured in the true boxes and would not show it; tags have no boxes.
+    """
+    if not production.has_heatmap:
+        return []
+    return [
+        Check(
+            name="mask IoU",
+            production=production.mask_iou,
+            candidate=candidate.mask_iou,
+            wanted=f"a heatmap that is not empty, and not lower by more than {rule.focus_drop:.4f}",
+            # NaN: without boxes there is nothing to compare.
+            passed=candidate.has_heatmap and not candidate.mask_iou < production.mask_iou - rule.focus_drop,
+        )
+    ]
+
+
+def _numbers(actions: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
+    return np.array([known.index(action) for action in actions], np.int64)
 
 
 def _columns(judged: Judged, known: Sequence[str]) -> NDArray[np.floating]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lga_model.checkpoint import CheckpointError, load_model
+from lga_model.checkpoint import CheckpointError, check_preprocessing, load_model
 from lga_model.config import ImageConfig
 from lga_model.network import LGANet
 from workers.errors import SettingsError
@@ -72,7 +72,8 @@ def load_parent(reference: str, registry: str) -> Parent:
     version = models.resolve(reference)
     folder = models.fetch(version)
     try:
-        network, _ = load_model(folder)
+        network, record = load_model(folder)
+        check_preprocessing(record)
     except CheckpointError as error:
         # The file lies in a cache; people gave another name.
         reason = str(error).replace(f"{folder}/", "")

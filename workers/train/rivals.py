@@ -11,8 +11,7 @@ import ray
 import torch
 
 from lga_model.calibration import Calibration, expected_calibration_error
-from lga_model.checkpoint import CheckpointError, load_model
-from lga_model.metrics import MeanFocus
+from lga_model.checkpoint import CheckpointError, check_preprocessing, load_model
 from workers.errors import ClusterError, SettingsError, WorkerError
 from workers.logs import get_log
 from workers.patience import patiently
@@ -23,7 +22,7 @@ from workers.train.data import ImageSource, Loader, patient_reader, validation_o
 from workers.train.dataset import Sample
 from workers.train.gate import Decision, Judged, Rule, decide
 from workers.train.preparation import Prepared
-from workers.train.validation import Outputs, validate
+from workers.train.validation import Outputs, summarise, validate
 
 _BATCH = 32
 
@@ -62,7 +61,8 @@ def hold_against_production(best: Best, prepared: Prepared, settings: TrainSetti
         calibration=best.calibration,
         outputs=best.outputs.people,
     )
-    decision = decide(Rule.of(settings), *meet(candidate, production))
+    met = None if production is None else meet(candidate, production)
+    decision = decide(Rule.of(settings), judge(candidate), met)
     get_log().info(
         "train.gate_decided", against=decision.against, passed=decision.passed, images=decision.images,
         refused_by=[check.name for check in decision.checks if not check.passed],
@@ -121,6 +121,7 @@ def _measure(
 ) -> Rival:
     try:
         network, record = load_model(patiently(lambda: Registry(registry).fetch(version), patience_s))
+        check_preprocessing(record)
     except CheckpointError as error:
         raise SettingsError(f"the gate cannot load {version}: {error}; --no-gate leaves it out") from error
     known = record.config.classes
@@ -152,33 +153,45 @@ def _measure(
     )
 
 
-def meet(candidate: Rival, production: Rival | None) -> tuple[list[str], Judged, Judged | None]:
-    """The photographs that both have judged: their true actions, and what each model said about them."""
-    common_N = candidate.outputs.index_N
-    if production is not None:
-        common_N = np.intersect1d(common_N, production.outputs.index_N)
-        known = [candidate.classes.index(name) for name in candidate.classes if name in production.classes]
-        action_N = candidate.outputs.action_N[np.isin(candidate.outputs.index_N, common_N)]
-        common_N = common_N[np.isin(action_N, known)]
-    chosen_N = np.isin(candidate.outputs.index_N, common_N)
-    actions = [candidate.classes[action] for action in candidate.outputs.action_N[chosen_N]]
-    if len(actions) < len(candidate.outputs.action_N):
-        get_log().info("train.gate_narrowed", images=len(actions), of=len(candidate.outputs.action_N))
-    return actions, _judged(candidate, common_N), None if production is None else _judged(production, common_N)
+def judge(rival: Rival) -> Judged:
+    """What a model said about all of its photographs."""
+    outputs = rival.outputs
+    probabilities_NA = rival.calibration.probabilities(outputs.logits_NA)
+    scores = summarise(outputs)
+    return Judged(
+        model=rival.model,
+        classes=rival.classes,
+        actions=[rival.classes[action] for action in outputs.action_N],
+        probabilities_NA=probabilities_NA,
+        focus=scores.focus,
+        has_heatmap=scores.dead_heatmaps < 1,
+        mask_iou=scores.mask_iou,
+        calibration_error=expected_calibration_error(probabilities_NA, outputs.action_N),
+    )
 
 
-def _judged(rival: Rival, index_N: np.ndarray) -> Judged:
+def meet(candidate: Rival, production: Rival) -> tuple[Judged, Judged]:
+    """What each model said about the photographs that both have judged, of actions that both know.
+
+    Raises:
+        SettingsError: If there are none.
+    """
+    known = [candidate.classes.index(name) for name in candidate.classes if name in production.classes]
+    common_N = candidate.outputs.index_N[np.isin(candidate.outputs.action_N, known)]
+    common_N = np.intersect1d(common_N, production.outputs.index_N)
+    if not len(common_N):
+        raise SettingsError(
+            f"the candidate and {production.model} have judged no validation photograph both; train.image_skipped in "
+            "the log says which could not be used; --no-gate publishes without the comparison"
+        )
+    if len(common_N) < len(candidate.outputs.index_N):
+        get_log().info("train.gate_narrowed", images=len(common_N), of=len(candidate.outputs.index_N))
+    return judge(_only(candidate, common_N)), judge(_only(production, common_N))
+
+
+def _only(rival: Rival, index_N: np.ndarray) -> Rival:
     chosen_N = np.isin(rival.outputs.index_N, index_N)
     outputs = Outputs(
         **{field.name: getattr(rival.outputs, field.name)[chosen_N] for field in dataclasses.fields(Outputs)}
     )
-    probabilities_NA = rival.calibration.probabilities(outputs.logits_NA)
-    in_boxes = MeanFocus()
-    in_boxes.update(outputs.pam_NHW, outputs.mask_NHW, outputs.has_boxes_N)
-    return Judged(
-        model=rival.model,
-        classes=rival.classes,
-        probabilities_NA=probabilities_NA,
-        focus=in_boxes.compute(),
-        calibration_error=expected_calibration_error(probabilities_NA, outputs.action_N),
-    )
+    return dataclasses.replace(rival, outputs=outputs)

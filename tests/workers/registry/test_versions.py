@@ -222,6 +222,19 @@ def test_a_rollback_goes_back_through_the_promotions(registry, make_bundle):
     assert [1, 2, 3, 2, 1, 4, 1] == [move.version for move in registry.alias("pose", "production").history]
 
 
+def test_a_rollback_to_a_version_that_is_gone_leaves_the_alias_alone(registry, make_bundle):
+    """
+    An alias that points at nothing would stop every job that names it; the message says what there is.
+    """
+    for seed in range(2):
+        registry.promote(registry.publish("pose", make_bundle(seed=seed)), "production")
+    open_store(registry.resolve("pose:1").uri).delete("model.json")
+    with pytest.raises(SettingsError, match=r"there is no model pose:1 .*there is: pose:2"):
+        registry.roll_back("pose", "production")
+
+    assert {"production": 2} == registry.aliases("pose")
+
+
 def test_promoting_what_is_promoted_changes_nothing(registry, make_bundle):
     """
     The same promotion twice is one move, so that a rollback goes to the version before.
@@ -449,6 +462,40 @@ def test_an_engine_of_a_later_release_is_left_out(tmp_path, tiny_source, torch_e
 
     assert ["torch"] == [record.target for record in registry.engines(version)]
     assert "registry.engine_skipped" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "reason"),
+    [
+        ({"weights_sha256": "0" * 64}, {}, "made from other weights than those of tiny:1"),
+        ({"calibration": {"temperature": 9.5}}, {}, "made with another calibration than that of tiny:1"),
+        ({"preprocessing": "another"}, {}, "made with another preprocessing"),
+        ({"config": {"classes": ["cooking", "climbing", "running"]}}, {}, "made with another config"),
+        ({}, {"parity": None}, "nothing proves equal to tiny:1"),
+    ],
+)
+def test_an_engine_that_was_copied_below_another_version_is_left_out(
+    tmp_path, tiny_source, torch_engine, capsys, model, engine, reason
+):
+    """
+    Whatever lies in a version's folder: only what was made from it and proven serves it. Compiling again mends it.
+    """
+    registry = Registry(str(tmp_path / "registry"))
+    version = registry.publish("tiny", tiny_source.bundle)
+    registry.add_engine(version, torch_engine)
+    (record,) = registry.engines(version)
+    store = open_store(version.uri)
+    whole = store.get("model.json").data
+    store.put("model.json", json.dumps(json.loads(whole) | model).encode())
+    copied = record.model_copy(update=engine)
+    store.put(f"engines/{record.folder}/engine.json", copied.to_json())
+    found = registry.engines(version)
+    store.put("model.json", whole)
+
+    assert [] == found
+    assert reason in "".join(capsys.readouterr())
+    assert bool(engine) == registry.add_engine(version, torch_engine)
+    assert [record] == registry.engines(version)
 
 
 def fetch_in_a_process(uri: str, cache: str) -> str:

@@ -51,12 +51,19 @@ def test_another_architecture_is_refused(parent):
         parent.pass_on(child(parent, backbone="test_convnext", action_channels=8))
 
 
-def test_a_newer_format_is_refused(make_bundle):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, r"model\.json: format: this release reads 1, not 99"),
+        ({"preprocessing": "another"}, "it learnt from photographs prepared as 'another'"),
+    ],
+)
+def test_a_parent_of_another_release_is_refused(make_bundle, change, message):
     """
-    This release says which format it reads.
+    This release says which format it reads, and how it prepares photographs.
     """
     bundle = make_bundle()
     record = json.loads((bundle / "model.json").read_text())
-    (bundle / "model.json").write_text(json.dumps(record | {"format": 99}))
-    with pytest.raises(SettingsError, match=r"--start-from .*model\.json: format: this release reads 1, not 99"):
+    (bundle / "model.json").write_text(json.dumps(record | change))
+    with pytest.raises(SettingsError, match=rf"--start-from .*{message}"):
         load_parent(str(bundle), str(bundle.parent))
