@@ -241,6 +241,18 @@ def test_the_program_accepts_its_settings(path, mode, everything, tmp_path):
         assert settings.deadline_s
 
 
+def test_what_all_jobs_share_needs_no_second_word(tmp_path):
+    """
+    What a job leaves empty, as the chart does, comes from the settings that all share.
+    """
+    shared = {"input": "s3://photographs", "output": "s3://tags", "model": "pose@production", "registry": "s3://models"}
+    config = tmp_path / "score.yaml"
+    config.write_text(settings_files(render({"settings": shared, "ray": scenario()["ray"]}))["score.yaml"])
+    settings = read_settings(COMMANDS["score"], "score", ["--config", str(config)])
+
+    assert shared == {name: getattr(settings, name) for name in shared}
+
+
 def test_a_standing_cluster_is_given_what_the_program_takes(tmp_path, monkeypatch):
     """
     The launcher's words, with its settings file, are a submission: named after the start, continued when it failed,
