@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from workers.settings import COMMANDS, SubmitSettings, read_settings
 
 EXCLUDES = ("**/.git", "**/.venv", "**/__pycache__", "**/demo-work", "**/.*_cache")
 _LIMIT_BYTES = 500 * 1024 * 1024  # Ray's own is 512 MiB, and it tells only after packing.
+_USER = re.compile(r"://[^/@\s]+@")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +38,12 @@ def job_request(settings: SubmitSettings, variables: dict[str, str]) -> JobReque
             cluster's own, and the job server shows the environment of a job to everybody.
 
     Raises:
-        SettingsError: If the command or one of its settings is wrong, or the folder cannot be sent.
+        SettingsError: If the command or one of its settings is wrong or holds a password, or the folder cannot be
+            sent.
     """
     command = list(settings.command)
     name = _checked(command)
+    _refuse_passwords(command, variables)
     if settings.image is not None and settings.working_dir is not None:
         raise SettingsError(
             "--image and --working-dir cannot be had together: Ray runs a container with what is in it. "
@@ -77,6 +81,20 @@ def _checked(command: list[str]) -> str:
     if not any(word.partition("=")[0] == "--config" for word in command[words:]):
         read_settings(COMMANDS[name], name, command[words:])
     return name
+
+
+def _refuse_passwords(command: Sequence[str], variables: Mapping[str, str]) -> None:
+    """Stop at an address with a user in it. What is told names the setting, and not the address."""
+    found = [name for name, value in variables.items() if _USER.search(value)]
+    for number, word in enumerate(command):
+        if _USER.search(word):
+            flag, mark, _ = word.partition("=")
+            found.append(flag if mark and flag.startswith("-") else command[number - 1])
+    if found:
+        raise SettingsError(
+            f"{', '.join(found)}: the address holds a user or a password, and the job server shows words and "
+            "environment of a job to everybody; give an address without it, or set it where the job runs"
+        )
 
 
 def _digest_of_folder(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,15 @@ def track(uri: str | None, model: str, run: str, bundle: Path, facts: Mapping[st
             client.log_artifact(logged.info.run_id, str(bundle / file))
         client.set_terminated(logged.info.run_id)
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        get_log().warning("train.tracking_failed", uri=uri, reason=str(error).partition("\n")[0])
+        reason = str(error).partition("\n")[0]
+        get_log().warning("train.tracking_failed", uri=_without_user(uri), reason=_without_user(reason))
         return False
     return True
+
+
+def _without_user(text: str) -> str:
+    """Text without the names and passwords of the addresses in it."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def _figures(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, str, float]]:

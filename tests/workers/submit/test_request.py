@@ -121,6 +121,24 @@ def test_what_is_wrong_is_told_before_anything_is_sent(arguments, told):
         job_request(settings(*arguments), {})
 
 
+@pytest.mark.parametrize(
+    ("words", "variables", "name"),
+    [
+        ((), {"LGA_PUSHGATEWAY": "https://alice:hunter2@push"}, "LGA_PUSHGATEWAY"),
+        (("--pushgateway", "https://alice:hunter2@push"), {}, "--pushgateway"),
+        (("--pushgateway=https://hunter2@push",), {}, "--pushgateway"),
+    ],
+)
+def test_a_password_is_not_sent(words, variables, name):
+    """
+    Whoever may ask the job server sees the words and the environment of a job: the setting is named, the password not.
+    """
+    with pytest.raises(SettingsError, match=rf"^{name}: the address holds a user or a password") as refused:
+        job_request(settings(*SCORE, *words), variables)
+
+    assert "hunter2" not in str(refused.value)
+
+
 def test_an_image_and_a_folder_exclude_each_other(tmp_path):
     """
     Ray would refuse them after packing; here the way out is told.

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from workers.errors import SettingsError
+from workers.logs import configure_logs
 from workers.settings import TrainSettings, read_settings
 from workers.train.tracking import check_tracking, track
 
@@ -44,6 +47,29 @@ def test_a_server_that_does_not_answer_costs_nothing(bundle, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
     assert not track("http://127.0.0.1:9", "pose", "nightly", bundle, {"settings": {}, "history": (), "version": "-"})
+
+
+def test_the_password_of_a_server_is_not_logged(bundle, monkeypatch, capsys):
+    """
+    The warning says which server failed, and why, without the user in its address.
+    """
+
+    class Failed(Exception):
+        pass
+
+    def fail(tracking_uri: str):
+        raise Failed(f"API request to {tracking_uri}/api/2.0/mlflow failed")
+
+    mlflow = SimpleNamespace(MlflowClient=fail, exceptions=SimpleNamespace(MlflowException=Failed))
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    configure_logs("console", "info")
+
+    assert not track("https://alice:hunter2@mlflow.example", "pose", "nightly", bundle, {})
+
+    told = capsys.readouterr().err
+
+    assert 2 == told.count("https://mlflow.example")
+    assert "hunter2" not in told
 
 
 def test_the_usual_variable_asks_for_it(monkeypatch):
