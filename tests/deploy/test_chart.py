@@ -275,6 +275,8 @@ def test_a_standing_cluster_is_given_what_the_program_takes(tmp_path, monkeypatc
         )  # fmt: skip
         assert f"{job}-{uid}" == request.name
         assert request.entrypoint.endswith(f"--config /etc/lga/{job}.yaml")
+        # The job is stopped before the launcher that waits for it is killed.
+        assert pod["terminationGracePeriodSeconds"] > int(request.runtime_env["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"])
 
 
 def test_only_a_schedule_that_runs_can_be_missed():

@@ -150,8 +150,8 @@ def _config_path(arguments: list[str]) -> str | None:
 
 
 def settings_of_environment() -> dict[str, str]:
-    """The ``LGA_*`` variables that hold settings: what a command on another machine has to be told."""
-    names = {f"LGA_{name.upper()}" for name in known_settings() - {"config"}}
+    """The ``LGA_*`` variables that hold settings, of whatever command."""
+    names = {f"LGA_{name.upper()}" for name in known_settings()}
     return {name: value for name, value in sorted(os.environ.items()) if name in names and value}
 
 
