@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -11,7 +10,13 @@ from importlib.metadata import version
 
 from workers.errors import WorkerError
 from workers.logs import configure_logs
-from workers.runtime import keep_ray_on_loopback, memory_of_the_system, stopping_on_signals, use_one_heap
+from workers.runtime import (
+    keep_ray_on_loopback,
+    memory_of_the_system,
+    outliving_readers,
+    stopping_on_signals,
+    use_one_heap,
+)
 from workers.settings import COMMANDS, CommandSettings, read_settings
 
 Job = Callable[[CommandSettings], int]
@@ -19,14 +24,8 @@ Job = Callable[[CommandSettings], int]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code (0 done; others: ``workers.errors``)."""
-    try:
-        code = _run(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output (head, a pager) has seen enough. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code
+    with outliving_readers():
+        return _run(sys.argv[1:] if arguments is None else arguments)
 
 
 def _run(arguments: list[str]) -> int:
@@ -42,9 +41,9 @@ def _run(arguments: list[str]) -> int:
         if getattr(settings, "ray_address", None) is None:
             keep_ray_on_loopback()
         use_one_heap()
-        with memory_of_the_system():
-            job = _job(command)
         with stopping_on_signals():
+            with memory_of_the_system():
+                job = _job(command)
             return job(settings)
     except WorkerError as error:
         print(f"lga {command}: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The process around a job: signals that stop it cleanly, and Ray started or joined and left again."""
+"""The process around a job: signals that stop it, readers that leave it, and Ray started or joined and left again."""
 
 from __future__ import annotations
 
@@ -7,30 +7,91 @@ import ctypes
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO, cast
 
 from workers.errors import ClusterError, Stopped, WorkerError
 from workers.logs import get_log
 
+_inside: ContextVar[bool] = ContextVar("_inside", default=False)
+"""Whether a block of ``stopping_on_signals`` is open."""
+
 
 @contextlib.contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into ``Stopped``, raised in the main thread at the next bytecode."""
+    """Turn SIGINT and SIGTERM into ``Stopped``, raised in the main thread at the next bytecode.
+
+    A second signal must not interrupt the cleaning up: from the first one to the end of the outermost block both are
+    ignored.
+    """
+    stopped = False
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        # A second signal while we clean up must not interrupt the cleaning.
+        nonlocal stopped
+        stopped = True
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Stopped(number)
 
+    outermost = not _inside.get()
+    token = _inside.set(True)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _inside.reset(token)
+        if outermost or not stopped:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Output:
+    """Stdout or stderr. When its reader has gone, the rest goes nowhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._turn_away()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._turn_away()
+
+    def _turn_away(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def outliving_readers() -> Iterator[None]:
+    """Let the block go on, and have its own exit code, when the reader of its output (head, a pager) has gone.
+
+    Only writing to stdout and stderr is meant: another pipe that breaks is an error as before. Closed from the start
+    (``>&-``), both are there to be written to, too.
+    """
+    with contextlib.ExitStack() as stack:
+        for stream, redirect in (
+            (sys.stdout, contextlib.redirect_stdout),
+            (sys.stderr, contextlib.redirect_stderr),
+        ):
+            output = _Output(stream or stack.enter_context(open(os.devnull, "w", encoding="utf-8")))  # noqa: PTH123
+            stack.callback(output.flush)
+            stack.enter_context(redirect(cast("TextIO", output)))
+        yield
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # Of glibc's malloc.h.

@@ -241,6 +241,18 @@ def test_the_program_accepts_its_settings(path, mode, everything, tmp_path):
         assert settings.deadline_s
 
 
+def test_what_all_jobs_share_needs_no_second_word(tmp_path):
+    """
+    What a job leaves empty, as the chart does, comes from the settings that all share.
+    """
+    shared = {"input": "s3://photographs", "output": "s3://tags", "model": "pose@production", "registry": "s3://models"}
+    config = tmp_path / "score.yaml"
+    config.write_text(settings_files(render({"settings": shared, "ray": scenario()["ray"]}))["score.yaml"])
+    settings = read_settings(COMMANDS["score"], "score", ["--config", str(config)])
+
+    assert shared == {name: getattr(settings, name) for name in shared}
+
+
 def test_a_standing_cluster_is_given_what_the_program_takes(tmp_path, monkeypatch):
     """
     The launcher's words, with its settings file, are a submission: named after the start, continued when it failed,
@@ -263,6 +275,8 @@ def test_a_standing_cluster_is_given_what_the_program_takes(tmp_path, monkeypatc
         )  # fmt: skip
         assert f"{job}-{uid}" == request.name
         assert request.entrypoint.endswith(f"--config /etc/lga/{job}.yaml")
+        # The job is stopped before the launcher that waits for it is killed.
+        assert pod["terminationGracePeriodSeconds"] > int(request.runtime_env["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"])
 
 
 def test_only_a_schedule_that_runs_can_be_missed():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -86,6 +88,61 @@ def test_a_reader_that_leaves_early_is_no_error(s3):
     os.close(writing)
 
     assert "Traceback" not in done.stderr
+
+
+OUTPUT = """
+import sys
+import workers.__main__ as program
+from workers.console import result_console
+from workers.errors import TooManyFailures
+
+def job(settings):
+    print("a line", flush=True)
+    result_console().print("a table")
+    print("another line")
+    {end}
+
+program._job = lambda command: job
+sys.exit(program.main(["runs", "list", "--output", "x"]))
+"""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "| true", "2>&1 | true"])
+@pytest.mark.parametrize("end", ["return 3", "raise TooManyFailures('too many')"])
+def test_a_job_keeps_its_exit_code_when_nobody_reads(closed, end):
+    """
+    Whether the reader has gone or there never was one, the job goes to its end and says how it ended.
+    """
+    program = shlex.join([sys.executable, "-c", f"import time; time.sleep(0.2)\n{OUTPUT.format(end=end)}"])
+    line = f'{program} {closed}; exit "${{PIPESTATUS[0]}}"'
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=False)
+
+    assert 3 == done.returncode
+    assert "Traceback" not in done.stderr
+
+
+def test_a_connection_that_breaks_is_no_reader_that_leaves(monkeypatch):
+    """
+    The same error of a job's own socket is not taken for success.
+    """
+
+    def job(_settings):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("workers.__main__._job", lambda _command: job)
+    with pytest.raises(BrokenPipeError):
+        main(["runs", "list", "--output", "x"])
+
+
+def test_a_signal_while_a_job_is_loaded_stops_it_in_order(monkeypatch, capsys):
+    """
+    The seconds in which torch and Ray are loaded are no gap: exit code 130 and a sentence.
+    """
+    monkeypatch.setattr("workers.__main__._job", lambda _command: os.kill(os.getpid(), signal.SIGINT))
+
+    assert 130 == main(["runs", "list", "--output", "x"])
+    assert "stopped by a signal" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,32 @@ def test_a_second_signal_does_not_disturb_the_cleaning():
     assert [True] == cleaned
 
 
+def test_a_second_signal_does_not_disturb_the_cleaning_around_a_session():
+    """
+    What an inner block has let go is cleaned up by the outer ones: both signals stay ignored until the last has ended.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    cleaned = []
+
+    def stop_twice():
+        with stopping_on_signals():
+            try:
+                # As ray.init does.
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
+                with stopping_on_signals():
+                    os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGINT)
+                cleaned.append(True)
+
+    with pytest.raises(Stopped):
+        stop_twice()
+
+    assert [True] == cleaned
+    assert before is signal.getsignal(signal.SIGTERM)
+
+
 def test_the_driver_s_arrow_takes_memory_from_the_system(tmp_path):
     """
     And what it starts later chooses for itself.

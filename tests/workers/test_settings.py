@@ -6,7 +6,14 @@ import pytest
 from pydantic import ValidationError
 
 from workers.errors import SettingsError
-from workers.settings import COMMANDS, ScoreSettings, TrainSettings, read_settings
+from workers.settings import (
+    COMMANDS,
+    CompileSettings,
+    ScoreSettings,
+    TagsExportSettings,
+    TrainSettings,
+    read_settings,
+)
 
 NEEDED = ["--input", "s3://in", "--output", "s3://out", "--model", "m:1"]
 
@@ -63,6 +70,35 @@ def test_a_switch_can_be_turned_off():
 
 
 @pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("suffix", ".jpg", (".jpg",)),
+        ("suffix", ".jpg, .png", (".jpg", ".png")),
+        ("suffix", '[".jpg", ".png"]', (".jpg", ".png")),
+        ("include", "[ab]*.jpg", ("[ab]*.jpg",)),
+        ("max_reason_rate", "denied=0.01,timeout=0.5", {"denied": 0.01, "timeout": 0.5}),
+        ("max_reason_rate", '{"denied": 0.01}', {"denied": 0.01}),
+    ],
+)
+def test_a_variable_takes_several_values(monkeypatch, variable, value, expected):
+    """
+    With commas between them, or as JSON.
+    """
+    monkeypatch.setenv(f"LGA_{variable.upper()}", value)
+
+    assert expected == getattr(score(), variable)
+
+
+def test_a_variable_with_one_value_that_looks_like_a_number_is_a_list(monkeypatch):
+    """
+    A compute capability is text.
+    """
+    monkeypatch.setenv("LGA_CAPABILITIES", "8.6")
+
+    assert ("8.6",) == read_settings(CompileSettings, "compile", ["--model", "m:1"]).capabilities
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--input", "x"], "--model is needed (or LGA_MODEL)"),
@@ -70,6 +106,7 @@ def test_a_switch_can_be_turned_off():
         ([*NEEDED, "--batch-size", "many"], "--batch-size 'many'"),
         ([*NEEDED, "--max-failure-rate", "1.5"], "--max-failure-rate"),
         ([*NEEDED, "--run", "../../etc"], "--run"),
+        ([*NEEDED, "--max-reason-rate", "denied"], "max_reason_rate"),
     ],
 )
 def test_a_wrong_setting_is_named(arguments, told):
@@ -92,6 +129,7 @@ def test_a_wrong_setting_is_named(arguments, told):
         ("score: {workers: 2}", "workers is not a setting of `lga score`"),
         ("score: 3", "section"),
         (b"\xff\xfe\x00", "not YAML"),
+        ("run: !!timestamp 2026-13-45", "not YAML"),
     ],
 )
 def test_a_wrong_yaml_file_is_explained(tmp_path, content, told):
@@ -123,6 +161,50 @@ def test_a_yaml_file_may_serve_several_commands(tmp_path):
 
     assert "s3://models" == settings.registry
     assert (2, 3) == (training.workers, training.epochs)
+
+
+def test_an_empty_text_in_yaml_is_no_setting(tmp_path):
+    """
+    As in a flag or a variable: it is unset, and hides nothing that all commands share.
+    """
+    path = tmp_path / "lga.yaml"
+    path.write_text(
+        'model: shared:1\noutput: s3://out\nray_address: ""\n'
+        'score: {model: "", input: s3://in, pushgateway: "", metrics_file: ""}\n'
+    )
+    settings = read_settings(ScoreSettings, "score", ["--config", str(path)])
+
+    assert ("shared:1", "s3://in") == (settings.model, settings.input)
+    assert (None, None, None) == (settings.ray_address, settings.pushgateway, settings.metrics_file)
+
+
+def test_a_section_is_no_setting_of_its_name(tmp_path):
+    """
+    `train` is a command, and the number of scenes that others train on: what is below it says which is meant.
+    """
+    path = tmp_path / "lga.yaml"
+    path.write_text("train: {epochs: 3}\n")
+    demo = read_settings(COMMANDS["demo"], "demo", ["--config", str(path)])
+    path.write_text("train: 64\n")
+
+    assert 512 == demo.train
+    assert 64 == read_settings(COMMANDS["demo"], "demo", ["--config", str(path)]).train
+    assert read_settings(TrainSettings, "train", ["--config", str(path), "--manifest", "m", "--name", "n"])
+
+
+@pytest.mark.parametrize("value", ["2026-01-05", "2026-13-45", "20260105", "007"])
+def test_text_in_yaml_stays_as_it_is_written(tmp_path, value):
+    """
+    No date and no number is made of it where the setting takes text.
+    """
+    path = tmp_path / "lga.yaml"
+    path.write_text(f"as_of: {value}\nrun: {value}\nlimit: 3\nmax_failure_rate: .5\nscores: no\nsuffix:\n")
+    export = read_settings(TagsExportSettings, "tags export", ["--config", str(path), "--output", "o", "--to", "x.csv"])
+    path.write_text(f"run: {value}\nlimit: 3\nmax_failure_rate: .5\nscores: no\n")
+    settings = score("--config", str(path))
+
+    assert value == export.as_of
+    assert (value, 3, 0.5, False) == (settings.run, settings.limit, settings.max_failure_rate, settings.scores)
 
 
 def test_settings_cannot_be_changed():

@@ -30,6 +30,12 @@ SIZE_PX = 128
 LABELS = "select label, count(*) as photographs, round(avg(confidence), 3) as confidence, round(avg(focus), 3) as focus"
 FAILURES = "select reason, key, detail from tags where status = 'failed' order by reason"
 
+_LEADING_ELSEWHERE = {
+    "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "MLFLOW_TRACKING_URI",
+}  # fmt: skip
+"""Beside the settings (``LGA_*``): with them boto3 would not use the demo's own keys and server."""
+
 # What every real bucket holds as well.
 STRAY_OBJECTS = {
     "scenes/empty.jpg": b"",
@@ -42,6 +48,7 @@ def demo(settings: DemoSettings) -> int:
     """Prepare, train twice (without and with the mask loss), compile, promote, tag a bucket, ask, report."""
     started = time.monotonic()
     work = _workdir(settings.workdir)
+    _forget_other_places()
     with local_s3(work / "s3", buckets=(BUCKET.removeprefix("s3://"),)) as server:
         os.environ.update(server.environment())
         forget_client()
@@ -61,6 +68,13 @@ def demo(settings: DemoSettings) -> int:
         _report(shell, manifest)
     _summarise(work, time.monotonic() - started)
     return 0
+
+
+def _forget_other_places() -> None:
+    """Take from this process, and so from its children, the variables that would lead them elsewhere than the demo."""
+    for name in list(os.environ):
+        if name in _LEADING_ELSEWHERE or name.startswith("LGA_"):
+            del os.environ[name]
 
 
 def _workdir(path: Path) -> Path:

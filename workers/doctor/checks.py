@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from workers.engines import FASTEST_FIRST, backend
 from workers.engines.gpu import present_gpu
-from workers.errors import ConditionFailed, WorkerError
+from workers.errors import ConditionFailed, Stopped, WorkerError
+from workers.registry import Registry
 from workers.runtime import ray_session
 from workers.settings.shared import Target
 from workers.storage import open_store
@@ -42,8 +43,10 @@ def check_packages() -> list[Finding]:
 
 def check_gpu() -> Finding:
     """The NVIDIA GPUs that torch sees; a machine may well have none."""
-    import torch  # noqa: PLC0415 - seconds, and only this check needs it
-
+    try:
+        import torch  # noqa: PLC0415 - seconds, and only this check needs it
+    except (ImportError, OSError) as error:
+        return Finding(part="GPU", works=False, detail=_cannot_be_loaded("torch", error))
     if not torch.cuda.is_available():
         return Finding(part="GPU", works=None, detail="none; engines run on the CPU", needed=False)
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -52,12 +55,16 @@ def check_gpu() -> Finding:
 
 def check_ray() -> Finding:
     """A local Ray starts, runs a task, and stops."""
-    import ray  # noqa: PLC0415
-
+    try:
+        import ray  # noqa: PLC0415
+    except (ImportError, OSError) as error:
+        return Finding(part="Ray", works=False, detail=_cannot_be_loaded("ray", error))
     try:
         with ray_session(None, cpus=1):
             answer = ray.get(ray.remote(num_cpus=1)(_six_times_seven).remote(), timeout=60)
             cores = ray.cluster_resources()["CPU"]  # type: ignore[no-untyped-call]
+    except Stopped:
+        raise
     except (WorkerError, ray.exceptions.RayError, TimeoutError) as error:
         return Finding(part="Ray", works=False, detail=str(error))
     return Finding(part="Ray", works=answer == _six_times_seven(), detail=f"started with {cores:g} CPU, ran a task")
@@ -65,6 +72,10 @@ def check_ray() -> Finding:
 
 def _six_times_seven() -> int:
     return 6 * 7
+
+
+def _cannot_be_loaded(package: str, error: Exception) -> str:
+    return f"{package} cannot be loaded ({error}); run: make setup"
 
 
 def check_engines(wanted: str | None) -> list[Finding]:
@@ -77,12 +88,25 @@ def _check_engine(target: Target, *, needed: bool) -> Finding:
     try:
         runtime = backend(target)
         detail = f"{runtime.version()}, computes in {', '.join(runtime.precisions())}"
-    except ImportError as error:
+        without_gpu = target.startswith("tensorrt") and present_gpu() is None
+    except (ImportError, OSError) as error:
         detail = f"not installed ({error}); the extra [{target}] brings it"
         return Finding(part=part, works=None, detail=detail, needed=needed)
-    if target.startswith("tensorrt") and present_gpu() is None:
+    if without_gpu:
         return Finding(part=part, works=None, detail=f"{detail}; no GPU here to run on", needed=needed)
     return Finding(part=part, works=True, detail=detail, needed=needed)
+
+
+def check_registry(uri: str) -> Finding:
+    """Look into a registry; nothing is written to it."""
+    part = f"registry {uri}"
+    try:
+        names = Registry(uri).names()
+    except Stopped:
+        raise
+    except WorkerError as error:
+        return Finding(part=part, works=False, detail=str(error))
+    return Finding(part=part, works=True, detail=f"models: {', '.join(names) or 'none yet; `lga train` publishes one'}")
 
 
 def check_store(uri: str) -> Finding:
@@ -97,6 +121,8 @@ def check_store(uri: str) -> Finding:
             refused = _second_write_is_refused(uri, key)
         finally:
             store.delete(key)
+    except Stopped:
+        raise
     except WorkerError as error:
         return Finding(part=part, works=False, detail=str(error))
     if not same:

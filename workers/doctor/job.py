@@ -6,7 +6,15 @@ from rich.table import Table
 from rich.text import Text
 
 from workers.console import result_console
-from workers.doctor.checks import Finding, check_engines, check_gpu, check_packages, check_ray, check_store
+from workers.doctor.checks import (
+    Finding,
+    check_engines,
+    check_gpu,
+    check_packages,
+    check_ray,
+    check_registry,
+    check_store,
+)
 from workers.settings import DoctorSettings
 
 SYMBOLS = {True: Text("works", "green"), False: Text("fails", "red"), None: Text("absent", "dim")}
@@ -17,6 +25,8 @@ def examine(settings: DoctorSettings) -> int:
     findings = [*check_packages(), check_gpu(), check_ray(), *check_engines(settings.target)]
     if settings.store is not None:
         findings.append(check_store(settings.store))
+    if "registry" in settings.model_fields_set:  # There need be none where the default is.
+        findings.append(check_registry(settings.registry))
     _print(findings)
     return int(any(finding.works is not True and finding.needed for finding in findings))
 
@@ -26,5 +36,6 @@ def _print(findings: list[Finding]) -> None:
     for column in ("part", "state", "what was found"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        table.add_row(finding.part, SYMBOLS[finding.works], finding.detail)
+        # The [name] of an extra or of a folder is no markup.
+        table.add_row(Text(finding.part), SYMBOLS[finding.works], Text(finding.detail))
     result_console().print(table)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 from pydantic_settings import CliSettingsSource
+from pydantic_settings import SettingsError as UnreadableError
 from typing_extensions import override
 
 from workers.errors import SettingsError
@@ -46,11 +47,22 @@ def read_settings(settings_class: type[Settings], command: str, arguments: list[
         return settings_class(_cli_settings_source=source)
     except ValidationError as error:
         raise SettingsError(_tell(error, command)) from error
+    except UnreadableError as error:
+        raise SettingsError(f"{error}. See `lga {command} --help`") from error
     finally:
         yaml_values.reset(token)
 
 
 _WIDEST_CHOICES = 40
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a value is text, as in a flag: whether it is a number or a date, the setting knows."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as in yaml's own classes
+        first: [(tag, pattern) for tag, pattern in found if tag.endswith((":null", ":merge"))]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -91,22 +103,36 @@ def _read_yaml(settings_class: type[CommandSettings], command: str, arguments: l
     if path is None:
         return {}
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        text = Path(path).read_text(encoding="utf-8")
+        content = yaml.load(text, _Loader) or {}  # noqa: S506 - a kind of SafeLoader
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise SettingsError(f"the settings file {path} is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
         raise SettingsError(f"the settings file {path} must hold settings by name, not a {type(content).__name__}")
-    content = {_underscored(key): value for key, value in content.items()}
-    section = content.get(_underscored(command)) or {}
-    if not isinstance(section, dict):
-        raise SettingsError(f"section {command!r} of {path} must hold settings by name")
-    shared = {key: value for key, value in content.items() if key in settings_class.model_fields}
-    unknown = sorted(set(content) - known_settings() - _sections())
+    content = _given(content)
+    names = known_settings()
+    unknown = sorted(set(content) - names - _sections())
     if unknown:
         raise SettingsError(f"the settings file {path} has settings that no command knows: {', '.join(unknown)}")
-    return shared | {_underscored(key): value for key, value in section.items()}
+    # The section of `lga train` has the name of a setting of others: how many photographs to train on.
+    sections = {
+        key: value or {}
+        for key, value in content.items()
+        if key in _sections() and (not value or isinstance(value, dict) or key not in names)
+    }
+    section = sections.get(_underscored(command), {})
+    if not isinstance(section, dict):
+        raise SettingsError(f"section {command!r} of {path} must hold settings by name")
+    fields = settings_class.model_fields
+    shared = {key: value for key, value in content.items() if key in fields and key not in sections}
+    return shared | _given(section)
+
+
+def _given(settings: dict[object, Any]) -> dict[str, Any]:
+    """The settings that have a value, by their names: an empty text is none, as it is in a variable."""
+    return {_underscored(key): value for key, value in settings.items() if value != ""}
 
 
 def _underscored(name: object) -> str:
@@ -124,8 +150,8 @@ def _config_path(arguments: list[str]) -> str | None:
 
 
 def settings_of_environment() -> dict[str, str]:
-    """The ``LGA_*`` variables that hold settings: what a command on another machine has to be told."""
-    names = {f"LGA_{name.upper()}" for name in known_settings() - {"config"}}
+    """The ``LGA_*`` variables that hold settings, of whatever command."""
+    names = {f"LGA_{name.upper()}" for name in known_settings()}
     return {name: value for name, value in sorted(os.environ.items()) if name in names and value}
 
 

@@ -17,8 +17,10 @@ _HEAD = """\
 Made from the settings classes by `python -m workers.settings.reference > docs/settings.md`; a test holds it to them.
 
 A setting is given as a flag (`--shard-rows 128`), as an environment variable (`LGA_SHARD_ROWS=128`), or as a line of
-the YAML file that `--config` or `LGA_CONFIG` names; the first of these that has it counts. At the top level of the
-file a setting serves every command that knows it; below the name of a command it serves that one alone:
+the YAML file that `--config` or `LGA_CONFIG` names; the first of these that has it counts. What takes several values is
+a flag that is repeated, a variable with commas (`LGA_SUFFIX=.jpg,.png`, `LGA_MAX_REASON_RATE=denied=0.01,timeout=0.05`)
+or with JSON in it, a list or names with values in the file. An empty text is the same as no setting. At the top level
+of the file a setting serves every command that knows it; below the name of a command it serves that one alone:
 
 ```yaml
 registry: s3://models/registry

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import AfterValidator, Field
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from typing_extensions import override
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -43,6 +48,21 @@ Reason = Annotated[str, AfterValidator(_known_reason)]
 
 yaml_values: ContextVar[dict[str, Any]] = ContextVar("yaml_values", default={})  # noqa: B039 - never changed in place
 """The YAML values of the command that is being read; pydantic offers no way to hand them to a source."""
+
+
+class _Variables(EnvSettingsSource):
+    """The ``LGA_*`` variables. What takes several values is written with commas, or as JSON."""
+
+    @override
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: str) -> Any:
+        with contextlib.suppress(ValueError):
+            found = json.loads(value)
+            if isinstance(found, list | dict):  # And not the number that a single value may look like.
+                return found
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if get_origin(field.annotation) is dict:
+            return {name: given for name, _, given in (part.partition("=") for part in parts)}
+        return parts
 
 
 class CommandSettings(BaseSettings):
@@ -78,12 +98,12 @@ class CommandSettings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags are put in front by the command line source; YAML arrives as the last source."""
-        return init_settings, env_settings, InitSettingsSource(settings_cls, yaml_values.get())
+        return init_settings, _Variables(settings_cls), InitSettingsSource(settings_cls, yaml_values.get())
 
 
 class MetricsSettings(CommandSettings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import signal
 import sys
 
 from workers.errors import ClusterError, Stopped
@@ -52,7 +53,8 @@ def _follow(server: JobServer, name: str, *, stop: bool) -> int:
         server.stop(name)
         print(f"the job {name} was stopped", file=sys.stderr)
         raise
-    if (code := exit_code(state, name)) and state.exit_code is None:
+    code = exit_code(state, name)
+    if code == ClusterError.exit_code != state.exit_code:
         raise ClusterError(f"the job {name} ended as {state.status}: {_gist(state.message)}")
     return code
 
@@ -67,8 +69,12 @@ def _gist(message: str) -> str:
 
 
 def exit_code(state: JobState, name: str) -> int:
-    """The job's own exit code; 5 when it ended without one, for example since its environment could not be made."""
+    """The job's own exit code; 5 when it has none: its environment could not be made, or something killed it."""
     get_log().info("submit.job_ended", job=name, status=state.status, exit_code=state.exit_code)
     if state.status == "SUCCEEDED":
         return 0
-    return state.exit_code or ClusterError.exit_code
+    code = state.exit_code or ClusterError.exit_code
+    if code > 0:
+        return code
+    # As a shell tells of a signal; those that ask for an end are the job's own.
+    return 128 - code if -code in (signal.SIGINT, signal.SIGTERM) else ClusterError.exit_code

@@ -16,6 +16,11 @@ from workers.settings import COMMANDS, SubmitSettings, read_settings
 
 EXCLUDES = ("**/.git", "**/.venv", "**/__pycache__", "**/demo-work", "**/.*_cache")
 _LIMIT_BYTES = 500 * 1024 * 1024  # Ray's own is 512 MiB, and it tells only after packing.
+_CONFIG = "LGA_CONFIG"
+_LOGS = {"LGA_LOG_FORMAT", "LGA_LOG_LEVEL"}
+"""What a job does is the same however it tells of it."""
+_STOP_WAIT_S = 30
+"""Time that a job has to end in order before Ray kills it: its own default of 3 s is too short for a checkpoint."""
 _USER = re.compile(r"://[^/@\s]+@")
 
 
@@ -34,8 +39,8 @@ def job_request(settings: SubmitSettings, variables: dict[str, str]) -> JobReque
 
     Args:
         settings: Of ``lga submit``.
-        variables: ``LGA_*`` settings of this environment; they travel. Nothing else does: credentials are the
-            cluster's own, and the job server shows the environment of a job to everybody.
+        variables: ``LGA_*`` settings of this environment; those of the command travel. Nothing else does: credentials
+            are the cluster's own, and the job server shows the environment of a job to everybody.
 
     Raises:
         SettingsError: If the command or one of its settings is wrong or holds a password, or the folder cannot be
@@ -43,22 +48,22 @@ def job_request(settings: SubmitSettings, variables: dict[str, str]) -> JobReque
     """
     command = list(settings.command)
     name = _checked(command)
+    variables = _travelling(name, command, variables)
     _refuse_passwords(command, variables)
     if settings.image is not None and settings.working_dir is not None:
         raise SettingsError(
             "--image and --working-dir cannot be had together: Ray runs a container with what is in it. "
             "Build the source into the image, or leave the image out"
         )
-    if "ray_address" in COMMANDS[name].model_fields:
-        variables = {"LGA_RAY_ADDRESS": "auto"} | variables  # The cluster of the job, and not one of its own.
-    runtime_env: dict[str, Any] = {"env_vars": variables}
+    runtime_env: dict[str, Any] = {"env_vars": variables | {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_WAIT_S)}}
     code = settings.image or ""
     if settings.working_dir is not None:
         runtime_env |= {"working_dir": str(settings.working_dir), "excludes": list(EXCLUDES)}
         code += _digest_of_folder(settings.working_dir)
     if settings.image is not None:
         runtime_env["image_uri"] = settings.image
-    digest = hashlib.sha256(json.dumps([command, variables, code]).encode()).hexdigest()
+    work = {variable: value for variable, value in variables.items() if variable not in _LOGS}
+    digest = hashlib.sha256(json.dumps([command, work, code]).encode()).hexdigest()
     return JobRequest(
         name=settings.submission_id or f"lga-{command[0]}-{digest[:12]}",
         entrypoint=shlex.join(["python", "-m", "workers", *command]),
@@ -77,10 +82,32 @@ def _checked(command: list[str]) -> str:
         raise SettingsError(f"there is no command {command[0]!r} to submit; `lga --help` lists them")
     if name in {"submit", "demo"}:
         raise SettingsError(f"`lga {name}` cannot be submitted: it starts what it needs on this machine")
-    # A file of settings lies where the job runs.
-    if not any(word.partition("=")[0] == "--config" for word in command[words:]):
+    if not _names_a_file(command):
         read_settings(COMMANDS[name], name, command[words:])
     return name
+
+
+def _names_a_file(command: list[str]) -> bool:
+    """Whether the command has a file of settings: one that lies where the job runs."""
+    return any(word.partition("=")[0] == "--config" for word in command)
+
+
+def _travelling(name: str, command: list[str], variables: dict[str, str]) -> dict[str, str]:
+    """The variables that the job is told: the settings of its command.
+
+    Raises:
+        SettingsError: If the job would lack settings that were read here.
+    """
+    if _CONFIG in variables and not _names_a_file(command):
+        raise SettingsError(
+            f"{_CONFIG}={variables[_CONFIG]} is a file of this machine, which the job would not read: name one that "
+            "lies where the job runs with --config behind the command, or give the settings otherwise and unset it"
+        )
+    names = {f"LGA_{field.upper()}" for field in COMMANDS[name].model_fields} - {_CONFIG}
+    found = {variable: value for variable, value in variables.items() if variable in names}
+    if "ray_address" in COMMANDS[name].model_fields:
+        found = {"LGA_RAY_ADDRESS": "auto"} | found  # The cluster of the job, and not one of its own.
+    return found
 
 
 def _refuse_passwords(command: Sequence[str], variables: Mapping[str, str]) -> None:

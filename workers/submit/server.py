@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from workers.errors import ClusterError
+from workers.errors import ClusterError, WorkerError
 from workers.logs import get_log
 from workers.submit.request import JobRequest
 
@@ -80,6 +80,8 @@ class JobServer:
                     entrypoint=request.entrypoint, submission_id=request.name, runtime_env=request.runtime_env,
                     metadata=request.metadata, entrypoint_num_cpus=cpus,
                 )  # fmt: skip
+            except WorkerError:  # A signal.
+                raise
             except Exception as error:
                 if self.state(request.name) is not None:
                     return False
@@ -98,14 +100,9 @@ class JobServer:
         Raises:
             ClusterError: If the job vanished, or the server stays away.
         """
-        from aiohttp import ClientError  # noqa: PLC0415 - of the extra [cluster]
-
         log = _Log(stream or sys.stdout)
-        whole = False
         while True:
-            with contextlib.suppress(OSError, RuntimeError, asyncio.TimeoutError, ClientError):
-                asyncio.run(self._tail(name, log))
-                whole = True
+            whole = asyncio.run(self._tail(name, log))
             state = self._state_after_a_while(name)
             if state is None:
                 raise ClusterError(
@@ -115,17 +112,18 @@ class JobServer:
                 if not whole:
                     self._show_rest(name, log)
                 return state
-            whole = False
             time.sleep(_LOOK_EVERY_S)
 
     def _show_rest(self, name: str, log: _Log) -> None:
         """Show what the log of an ended job has beyond what was shown; how the job ended counts more than its log."""
         try:
             with self._told(f"read the end of the log of {name} from"):
-                log.seen = 0
-                log.write(self._client.get_job_logs(name))
+                text = self._client.get_job_logs(name)
         except ClusterError as error:
             get_log().warning("submit.log_is_cut_short", job=name, error=str(error))
+            return
+        log.seen = 0
+        log.write(text)
 
     def _state_after_a_while(self, name: str) -> JobState | None:
         """The state of a job. The job goes on while its server cannot be reached: it is asked again for a minute."""
@@ -138,10 +136,19 @@ class JobServer:
                     raise
                 time.sleep(_LOOK_EVERY_S)
 
-    async def _tail(self, name: str, log: _Log) -> None:
-        """Show the log until it ends, or the connection."""
+    async def _tail(self, name: str, log: _Log) -> bool:
+        """Show the log until it ends, or the connection does: then False. An error of the stream is neither."""
+        from aiohttp import ClientError  # noqa: PLC0415 - of the extra [cluster]
+
         log.seen = 0
-        async for text in self._client.tail_job_logs(name):
+        texts = self._client.tail_job_logs(name)
+        while True:
+            try:
+                text = await anext(texts)
+            except StopAsyncIteration:
+                return True
+            except (OSError, RuntimeError, ClientError):
+                return False
             log.write(text)
 
     def stop(self, name: str) -> JobState | None:

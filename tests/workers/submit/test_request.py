@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workers.errors import SettingsError
-from workers.settings import SubmitSettings, read_settings
+from workers.settings import SubmitSettings, read_settings, settings_of_environment
 from workers.submit.request import job_request
 
 SCORE = ["score", "--input", "s3://a b", "--output", "s3://tags", "--model", "m:1"]
@@ -58,7 +58,8 @@ def test_a_job_works_on_the_cluster_that_runs_it():
     """
 
     def variables(*command: str, **given: str) -> dict[str, str]:
-        return job_request(settings("--address", "http://head:8265", *command), given).runtime_env["env_vars"]
+        request = job_request(settings("--address", "http://head:8265", *command), given)
+        return {name: value for name, value in request.runtime_env["env_vars"].items() if name.startswith("LGA_")}
 
     assert {"LGA_RAY_ADDRESS": "auto"} == variables(*SCORE)
     assert {"LGA_RAY_ADDRESS": "head:6379"} == variables(*SCORE, LGA_RAY_ADDRESS="head:6379")
@@ -86,6 +87,49 @@ def test_the_name_follows_from_the_work(tmp_path):
     assert names[0] == names[1]
     assert 5 == len(set(names))
     assert names[4] != job_request(settings(*SCORE, "--working-dir", str(tmp_path)), {}).name
+
+
+@pytest.mark.parametrize(
+    ("variable", "travels"),
+    [
+        (("LGA_ADDRESS", "http://alice:hunter2@head:8265"), False),
+        (("LGA_FOLLOW", "no"), False),
+        (("LGA_AGAIN", "yes"), False),
+        (("LGA_CPUS", "2"), False),
+        (("LGA_EPOCHS", "3"), False),
+        (("LGA_LOG_LEVEL", "debug"), True),
+        (("LGA_LOG_FORMAT", "json"), True),
+    ],
+)
+def test_what_does_not_change_the_work_changes_no_name(variable, travels):
+    """
+    What `lga submit` itself or another command is told stays here; how a job logs travels, and is the same job.
+    """
+    plain, told = (job_request(settings(*SCORE), dict(variables)) for variables in ([], [variable]))
+
+    assert plain.name == told.name
+    assert travels == (variable[0] in told.runtime_env["env_vars"])
+
+
+def test_a_file_of_this_machine_is_not_lost_in_silence(tmp_path, monkeypatch):
+    """
+    What LGA_CONFIG names is read here and not there: the way out is told. A file that lies there is as good.
+    """
+    path = tmp_path / "lga.yaml"
+    path.write_text("model: m:1")
+    monkeypatch.setenv("LGA_CONFIG", str(path))
+    with pytest.raises(SettingsError, match=r"lga\.yaml is a file of this machine.* --config behind the command"):
+        job_request(settings(*SCORE), settings_of_environment())
+    request = job_request(settings(*SCORE, "--config", "/etc/lga/score.yaml"), settings_of_environment())
+
+    assert "LGA_CONFIG" not in request.runtime_env["env_vars"]
+
+
+def test_a_job_has_time_to_end_in_order():
+    """
+    Ray would kill it three seconds after it was told to stop: too early for the last checkpoint of a training.
+    """
+    assert "30" == job_request(settings(*SCORE), {}).runtime_env["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"]
 
 
 @pytest.mark.parametrize("words", [["--config", "/etc/lga/score.yaml"], ["--config=/etc/lga/score.yaml"]])
