@@ -102,7 +102,7 @@ def _by_action(first: ModelFiles, second: ModelFiles) -> Markup:
         gains(
             f"average precision on {split_a}, sorted by gain (the paper's Fig. 4)",
             rows,
-            ("action", "B − A", "95 % interval" if ranges else ""),
+            ("action", "B − A", "95 % interval, all together" if ranges else ""),
         ),
         element("p", "Known to one of them only: ", names(only), ".", class_="note") if only else None,
     )
