@@ -12,7 +12,7 @@ Shape suffixes: N = images, A = action classes, R = resamples.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,10 +112,12 @@ def precision_intervals(
     estimate_A, images_A = _class_precision(scores_NA, action_N), np.bincount(action_N, minlength=scores_NA.shape[1])
     strayed_RA = _strayed(sampled_RA, images_A)
     of_class = tuple(
-        _interval(float(estimate), strayed_R, confidence) if images >= FEWEST else _unknown(float(estimate), confidence)
+        _possible(_interval(float(estimate), strayed_R, confidence))
+        if images >= FEWEST
+        else _unknown(float(estimate), confidence)
         for estimate, strayed_R, images in zip(estimate_A, strayed_RA.T, images_A, strict=True)
     )
-    return _mean(estimate_A, strayed_RA, images_A, confidence), of_class
+    return _possible(_mean(estimate_A, strayed_RA, images_A, confidence)), of_class
 
 
 def mean_interval(values_N: Floats, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
@@ -188,6 +190,11 @@ def _together(
         else _unknown(float(estimate), confidence)
         for estimate, root, images in zip(estimate_A, root_A, images_A, strict=True)
     )
+
+
+def _possible(interval: Interval) -> Interval:
+    """Without what a precision cannot be: moved and widened resamples may lie beyond 1."""
+    return replace(interval, low=float(np.clip(interval.low, 0, 1)), high=float(np.clip(interval.high, 0, 1)))
 
 
 def _unknown(estimate: float, confidence: float) -> Interval:

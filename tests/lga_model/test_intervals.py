@@ -39,6 +39,16 @@ def test_a_clearly_better_model_is_surely_better_and_the_other_surely_worse():
     assert pytest.approx((-gain.high, -gain.low)) == (loss.low, loss.high)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_precision_is_above_one(seed):
+    """
+    Nor is the end of its interval, for a model that is nearly always right.
+    """
+    mean, of_class = precision_intervals(*scored(60, 0.3, seed))
+
+    assert all(0 <= each.low <= each.estimate <= each.high <= 1 for each in (mean, *of_class))
+
+
 def test_pairing_tells_apart_what_two_separate_intervals_could_not():
     """
     A small gain on the very same images is surer than the spread of either model alone.
