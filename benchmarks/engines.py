@@ -14,11 +14,13 @@ precision: how much faster an engine could be.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -35,8 +37,9 @@ from lga_model.config import FAST, ImageConfig, ModelConfig
 from lga_model.images import PREPROCESSING, decode_image
 from lga_model.network import build_network
 from workers.compile.build import Source, assemble_engine, load_source
-from workers.engines import FASTEST_FIRST, Engine, backend, open_engine
+from workers.engines import FASTEST_FIRST, Engine, Target, backend, open_engine
 from workers.engines.gpu import present_gpu
+from workers.engines.ingredients import GpuBuild
 from workers.engines.torch import run_graph
 from workers.registry import Version
 
@@ -83,11 +86,25 @@ def built_engines(source: Source, images_BHWC: np.ndarray, place: Path) -> Itera
             precisions = backend(target).precisions()
         except ImportError:
             continue
-        for precision in precisions:
-            folder = place / f"{target}-{precision}"
+        for precision, (way, gpu) in itertools.product(precisions, ways(target).items()):
+            folder = place / f"{target}-{precision}{way}"
             folder.mkdir()
-            assemble_engine(source, target, fp32.varied(precision=precision), folder)
-            yield f"{target} {precision}", folder
+            assemble_engine(source, target, fp32.varied(precision=precision, gpu=gpu), folder)
+            yield f"{target} {precision}{way}", folder
+
+
+def ways(target: Target) -> dict[str, GpuBuild]:
+    """How an engine may run: on GPUs also as a recorded graph, and half a batch beside the other half."""
+    plain = GpuBuild(batch=BATCH)
+    if not target.startswith("tensorrt"):
+        return {"": plain}
+    two = replace(plain, batch=BATCH // 2, contexts=2)
+    return {
+        "": plain,
+        " graph": replace(plain, cuda_graphs=True),
+        " two": two,
+        " two graphs": replace(two, cuda_graphs=True),
+    }
 
 
 def measure(engine: Engine, images_BHWC: np.ndarray) -> tuple[float, float]:

@@ -50,10 +50,27 @@ def test_an_engine_on_the_gpu_says_what_the_model_says(source, tmp_path, target,
         pytest.skip(f"{target} is not installed: {error}")
     if precision not in able:
         pytest.skip(f"{target} does not do {precision}")
-    assemble_engine(source, target, source.ingredients(precision, gpu=GpuBuild(batch=4)), tmp_path)
-    images = np.random.default_rng(0).integers(0, 256, (11, 64, 64, 3), dtype=np.uint8)
-    with closing(open_engine(tmp_path)) as engine:
-        for count in (4, 1, 11):
-            output, expected = engine.infer(images[:count]), run_graph(source.graph, images[:count])
+    check(source, tmp_path, target, precision, GpuBuild(batch=4))
+
+
+@pytest.mark.parametrize(("contexts", "cuda_graphs"), [(1, True), (2, False), (2, True)])
+@pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx"])
+def test_graphs_and_contexts_change_no_number(source, tmp_path, target, contexts, cuda_graphs):
+    """
+    Batches on their way at once, and batches replayed as one graph, again and again, say what the model says of each.
+    """
+    try:
+        backend(target).version()
+    except ImportError as error:
+        pytest.skip(f"{target} is not installed: {error}")
+    check(source, tmp_path, target, "fp32", GpuBuild(batch=4, contexts=contexts, cuda_graphs=cuda_graphs))
+
+
+def check(source, folder, target, precision, gpu):
+    assemble_engine(source, target, source.ingredients(precision, gpu=gpu), folder)
+    images = np.random.default_rng(0).integers(0, 256, (27, 64, 64, 3), dtype=np.uint8)
+    with closing(open_engine(folder)) as engine:
+        for count in (4, 1, 27, 4):
+            output, expected = engine.infer(images[-count:]), run_graph(source.graph, images[-count:])
             for ours, theirs in zip(output, expected, strict=True):
                 np.testing.assert_allclose(ours, theirs, atol={"fp32": 1e-3, "fp16": 2e-2, "bf16": 0.1}[precision])

@@ -102,7 +102,7 @@ class _Job:
 
     def _prove(self, folder: Path, record: EngineRecord) -> tuple[Parity, list[str]]:
         """Measure an engine, show it, and write the proof into its record; also what speaks against it, in words."""
-        with closing(open_engine(folder)) as engine, closing(self._photographs.to_prove()) as batches:
+        with closing(open_engine(folder)) as engine, closing(self._photographs.to_prove(record)) as batches:
             parity = measure_parity(engine, self._source.graph, batches)
             golden = written(engine.infer(golden_images(record.size_px)))
         limits = Limits.of(self._settings, self._settings.precision)
@@ -117,6 +117,8 @@ def _gpu_build(settings: CompileSettings, registry: Registry) -> GpuBuild:
         batch=settings.engine_batch,
         workspace_mib=settings.workspace_mib,
         compatibility=settings.compatibility,
+        contexts=settings.contexts,
+        cuda_graphs=settings.cuda_graphs,
         timings=None if settings.build_only else registry.timings,
     )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lga_model.annotations import Annotation, Manifest, Split
 from workers.compile.build import Source
+from workers.engines import EngineRecord
 from workers.errors import SettingsError
 from workers.logs import get_log
 from workers.manifest import Batch, load_manifest, read_batches
@@ -19,6 +20,7 @@ from workers.registry import TRAINING_FILE
 from workers.settings import CompileSettings
 
 _BATCH = 16
+"""On a CPU any number of images takes the same path."""
 
 
 class Photographs:
@@ -30,13 +32,20 @@ class Photographs:
     def __init__(self, source: Source, settings: CompileSettings) -> None:
         self._source, self._settings = source, settings
 
-    def to_prove(self) -> Generator[Batch]:
-        """Validation photographs with their annotations.
+    def to_prove(self, record: EngineRecord) -> Generator[Batch]:
+        """Validation photographs with their annotations, in batches that take every path through the engine.
+
+        An engine for GPUs has one for the batch that it is tuned for and one for other numbers: a batch is one image
+        more than it has on its way at once, and there are enough for one at least.
 
         Raises:
             SettingsError: If there are none, or none can be used.
         """
-        return self._read(spread(self._rows("val"), self._settings.parity_images))
+        count, batch = self._settings.parity_images, _BATCH
+        if record.gpu is not None:
+            batch = self._settings.engine_batch * record.gpu.contexts + 1
+            count = max(count, batch)
+        return self._read(spread(self._rows("val"), count), batch)
 
     def to_calibrate(self) -> Iterator[NDArray[np.uint8]]:
         """Training photographs: those of the proof may not have tuned what they prove.
@@ -44,13 +53,13 @@ class Photographs:
         Raises:
             SettingsError: If there are none, or none can be used.
         """
-        with closing(self._read(spread(self._rows("train"), self._settings.calibration_images))) as batches:
+        with closing(self._read(spread(self._rows("train"), self._settings.calibration_images), _BATCH)) as batches:
             yield from (images_BHWC for _, images_BHWC in batches)
 
-    def _read(self, rows: Sequence[Annotation]) -> Generator[Batch]:
+    def _read(self, rows: Sequence[Annotation], batch: int) -> Generator[Batch]:
         left_out: list[str] = []
         size_px = self._source.record.config.image.size_px
-        with closing(read_batches(rows, size_px, _BATCH, left_out=left_out)) as batches:
+        with closing(read_batches(rows, size_px, batch, left_out=left_out)) as batches:
             yield from batches
         if len(left_out) == len(rows):
             raise SettingsError(f"not one of {len(rows)} photographs of {self._uri} can be used; {left_out[0]}")

@@ -46,6 +46,15 @@ class GpuBuild:
     compatibility: HardwareCompatibility = "none"
     timings: Timings | None = None
     """Where the timings of earlier builds are kept; without it every build measures anew."""
+    contexts: int = 1
+    """Production batches on their way at once, each with its own memory."""
+    cuda_graphs: bool = False
+    """Whether to launch a production batch as one recorded graph."""
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """How the engine will run, as the fields of ``Gpu``."""
+        return {"contexts": self.contexts, "cuda_graphs": self.cuda_graphs}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ class TensorSpec(_Record):
 
 
 class Gpu(_Record):
-    """The GPUs that an engine is bound to."""
+    """The GPUs that an engine is bound to, and how it uses them: in the way in which it was proven."""
 
     name: str | None
     """Model of the GPU; None when any with one of the capabilities will do."""
@@ -53,6 +53,10 @@ class Gpu(_Record):
     """For example ``9.0``."""
     and_newer: bool = False
     """Whether GPUs with a higher capability will do as well."""
+    contexts: Annotated[int, Field(ge=1)] = 1
+    """Production batches on their way at once."""
+    cuda_graphs: bool = False
+    """Whether a production batch is one launch of a recorded graph."""
 
 
 class Parity(_Record):
@@ -156,7 +160,9 @@ class EngineRecord(_Record):
     def rebuild(self) -> str:
         """The command that makes this engine again."""
         reference = f"{self.model}:{self.version}" if self.version else self.model
-        return f"lga compile --model {reference} --target {self.target} --precision {self.precision}"
+        contexts = f" --contexts {self.gpu.contexts}" if self.gpu and self.gpu.contexts > 1 else ""
+        graphs = " --cuda-graphs" if self.gpu and self.gpu.cuda_graphs else ""
+        return f"lga compile --model {reference} --target {self.target} --precision {self.precision}{contexts}{graphs}"
 
     def to_json(self) -> bytes:
         """The content of ``engine.json``."""

@@ -73,7 +73,7 @@ class Product:
         Raises:
             EngineError: If the graph cannot be parsed (all errors are named) or no plan comes out of it.
         """
-        gpu = self._bound_to(ingredients.gpu)
+        gpu = self._bound_to(ingredients.gpu).model_copy(update=ingredients.gpu.way)
         onnx = self._graph(ingredients)
         log = _log(self.trt)
         builder = self.trt.Builder(log)
@@ -182,7 +182,11 @@ class Product:
 
 
 class TensorRtEngine(Engine):
-    """A plan on the first GPU, with one context for each profile. Inputs and outputs are tensors of torch."""
+    """A plan on the first GPU. Inputs and outputs are tensors of torch.
+
+    Whole production batches go through the lanes in turn: while one computes, the next takes its images. Every other
+    number of images goes through a context of its own.
+    """
 
     device: Literal["cpu", "cuda"] = "cuda"
 
@@ -192,57 +196,115 @@ class TensorRtEngine(Engine):
         engine = product.deserialised(record, data)
         inputs, outputs = _specs(trt, engine)
         check_signature(record, inputs, outputs)
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._contexts: list[Any] = []
-        self._largest: list[int] = []
-        for index in range(engine.num_optimization_profiles):
-            context = engine.create_execution_context()
-            if context is None or not context.set_optimization_profile_async(index, self._stream.cuda_stream):
-                raise EngineError(f"engine {record.folder} gets no context on this GPU (memory?)")
-            self._contexts.append(context)
-            self._largest.append(int(engine.get_tensor_profile_shape(INPUT, index)[2][0]))
-        self._stream.synchronize()
+        bound = record.gpu or Gpu(name=None, compute_capabilities=())
+        self._production = int(engine.get_tensor_profile_shape(INPUT, 0)[2][0])
+        self._lanes = [_Lane(record, engine, 0) for _ in range(bound.contexts)]
+        last = engine.num_optimization_profiles - 1
+        self._tail = _Lane(record, engine, last) if last else self._lanes[0]
+        if bound.cuda_graphs:
+            for lane in self._lanes:
+                lane.capture(self._production)
 
     @override
     def infer(self, images_BHWC: NDArray[np.uint8]) -> EngineOutput:
         check_images(self.record, images_BHWC)
-        images = torch.from_numpy(np.ascontiguousarray(images_BHWC)).cuda()
+        images = torch.from_numpy(np.ascontiguousarray(images_BHWC))
         return as_output({name: tensor.cpu().numpy() for name, tensor in self.infer_tensor(images).items()})
 
     def infer_tensor(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Score a batch that is on the GPU already; nothing is copied.
+        """Score a batch. What is on the GPU already is read where it lies, unless a CUDA graph has its own place.
 
         Args:
-            images: As ``infer``, contiguous, on the GPU.
+            images: As ``infer``, contiguous.
 
         Returns:
-            The outputs by name, on the GPU. They are complete: the stream was waited for.
+            The outputs by name, on the GPU. They are complete: the streams were waited for.
         """
-        if not self._contexts:
+        if not self._lanes:
             raise EngineError(f"engine {self.record.folder} is closed")
-        production = self._largest[0]
-        chunks = [self._run(chunk) for chunk in torch.split(images, production)]
-        return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+        chunks = torch.split(images, self._production)
+        found = [self._lane(index, len(chunk)).run(chunk) for index, chunk in enumerate(chunks)]
+        for lane in (*self._lanes, self._tail):
+            lane.stream.synchronize()
+        return {name: torch.cat([outputs[name] for outputs in found]) for name in found[0]}
 
     @override
     def close(self) -> None:
-        self._contexts.clear()
+        self._lanes.clear()
+        self._tail.close()
 
-    def _run(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        context = self._contexts[0 if len(images) == self._largest[0] else -1]
-        outputs = {
-            # NaN: what the plan forgets to write is seen.
-            spec.name: torch.full((len(images), *spec.shape[1:]), torch.nan, device=images.device)  # type: ignore[arg-type]
-            for spec in self.record.outputs
-        }
-        self._stream.wait_stream(torch.cuda.current_stream())
-        good = context.set_input_shape(INPUT, tuple(images.shape))
-        for name, tensor in {INPUT: images, **outputs}.items():
-            good = good and context.set_tensor_address(name, tensor.data_ptr())
-        if not good or not context.execute_async_v3(self._stream.cuda_stream):
-            raise EngineError(f"engine {self.record.folder} failed on {len(images)} images")
-        self._stream.synchronize()
+    def _lane(self, index: int, images: int) -> _Lane:
+        return self._lanes[index % len(self._lanes)] if images == self._production else self._tail
+
+
+class _Lane:
+    """An execution context with a stream of its own. Runs of one lane follow each other, those of two overlap."""
+
+    def __init__(self, record: EngineRecord, engine: Any, profile: int) -> None:  # noqa: ANN401 - a runtime's own object
+        self._record = record
+        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._context = engine.create_execution_context()
+        if self._context is None or not self._context.set_optimization_profile_async(profile, self.stream.cuda_stream):
+            raise EngineError(f"engine {record.folder} gets no context on this GPU (memory?)")
+        self.stream.synchronize()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._place: dict[str, torch.Tensor] = {}
+        """Where the graph reads and writes, by tensor."""
+
+    def capture(self, images: int) -> None:
+        """Record the kernels of a batch of this size once: from then on they start together, by a single call.
+
+        A graph holds addresses, so images and outputs are copied to and from a place of its own; on the GPU that
+        costs microseconds.
+        """
+        size_px = self._record.size_px
+        photographs = torch.zeros(images, size_px, size_px, 3, dtype=torch.uint8, device="cuda")
+        self._place = {INPUT: photographs, **self._poisoned(images)}
+        torch.cuda.synchronize()
+        self._launch(self._place)  # The first run of a shape allocates, which no graph may.
+        self.stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        # Other threads of an actor may use the GPU meanwhile.
+        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            self._launch(self._place)
+        self._graph = graph
+
+    def run(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Put one batch on its way. The outputs are complete when ``stream`` was waited for."""
+        outputs = self._poisoned(len(images))
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            if self._graph is None:
+                self._launch({INPUT: images.cuda(non_blocking=True), **outputs})
+                return outputs
+            for name, source in {INPUT: images, **outputs}.items():
+                self._place[name].copy_(source, non_blocking=True)  # The poison as well.
+            self._graph.replay()
+            for name, tensor in outputs.items():
+                tensor.copy_(self._place[name], non_blocking=True)
         return outputs
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._context, self._graph = None, None
+        self._place.clear()
+
+    def _launch(self, tensors: dict[str, torch.Tensor]) -> None:
+        context, images = self._context, tensors[INPUT]
+        if context is None:
+            raise EngineError(f"engine {self._record.folder} is closed")
+        good = context.set_input_shape(INPUT, tuple(images.shape))
+        for name, tensor in tensors.items():
+            good = good and context.set_tensor_address(name, tensor.data_ptr())
+        if not good or not context.execute_async_v3(self.stream.cuda_stream):
+            raise EngineError(f"engine {self._record.folder} failed on {len(images)} images")
+
+    def _poisoned(self, images: int) -> dict[str, torch.Tensor]:
+        """Outputs full of NaN: what the plan forgets to write is seen."""
+        return {
+            spec.name: torch.full((images, *spec.shape[1:]), torch.nan, device="cuda")  # type: ignore[arg-type]
+            for spec in self._record.outputs
+        }
 
 
 def profiles(batch: int) -> list[tuple[int, int, int]]:

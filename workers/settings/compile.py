@@ -17,6 +17,7 @@ from workers.settings.shared import (
 )
 
 Limit = Annotated[float, Field(gt=0)] | None
+Contexts = Annotated[int, Field(ge=1, le=4)]
 
 
 class CompileSettings(ModelSettings, MetricsSettings):
@@ -42,6 +43,10 @@ class CompileSettings(ModelSettings, MetricsSettings):
     """Images in the batch that a TensorRT engine is tuned for; a second profile serves smaller ones."""
     workspace_mib: Count = 4096
     """Most memory that TensorRT may use for one layer's scratch."""
+    contexts: Contexts = 1
+    """Batches that a TensorRT engine has on their way at once, each with memory of its own."""
+    cuda_graphs: bool = False
+    """Launch the batch that a TensorRT engine is tuned for as one recorded graph."""
     compatibility: HardwareCompatibility = "none"
     """GPUs that a tensorrt engine runs on: the same model, its capability, or Ampere and newer."""
     min_top1_agreement: Share | None = None

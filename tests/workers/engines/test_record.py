@@ -49,13 +49,15 @@ def test_the_fingerprint_names_what_changes_rows(record):
 
 def test_the_folder_names_what_an_engine_is_bound_to(record):
     """
-    The same engine for another runtime version or another GPU lies in another folder.
+    The same engine for another runtime version, another GPU or another way to use it lies in another folder.
     """
     gpu = Gpu(name="H100", compute_capabilities=("9.0",))
-    others = [record.model_copy(update={"backend_version": "0.0"}), record.model_copy(update={"gpu": gpu})]
+    two = gpu.model_copy(update={"contexts": 2, "cuda_graphs": True})
+    others = [record.model_copy(update=each) for each in ({"backend_version": "0.0"}, {"gpu": gpu}, {"gpu": two})]
 
-    assert 3 == len({record.folder, *(other.folder for other in others)})
+    assert 4 == len({record.folder, *(other.folder for other in others)})
     assert record.folder.startswith("torch-fp32-")
+    assert others[-1].rebuild.endswith(" --precision fp32 --contexts 2 --cuda-graphs")
 
 
 @pytest.mark.parametrize(

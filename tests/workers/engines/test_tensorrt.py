@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,6 +52,17 @@ def test_a_plan_in_eight_bits_is_built_of_the_quantised_graph(tiny_ingredients):
     assert len(zero_points) > 10
     assert {"int8"} == {str(point.dtype) for point in zero_points}
     assert not any(point.any() for point in zero_points)
+
+
+def test_the_way_in_which_an_engine_runs_is_part_of_it(tiny_ingredients):
+    """
+    Contexts and CUDA graphs stand in the record, so that what was proven is what runs; each way is its own engine.
+    """
+    plain = GpuBuild(capabilities=("8.9",), batch=4)
+    built = rtx.build(tiny_ingredients.varied(gpu=replace(plain, contexts=2, cuda_graphs=True)))
+
+    assert Gpu(name=None, compute_capabilities=("8.9",), contexts=2, cuda_graphs=True) == built.gpu
+    assert Gpu(name=None, compute_capabilities=("8.9",)) == rtx.build(tiny_ingredients.varied(gpu=plain)).gpu
 
 
 def weight_types(data: bytes) -> set[str]:
