@@ -16,7 +16,7 @@ from workers.errors import SettingsError, WorkerError
 from workers.runs.listing import chosen_run
 from workers.settings import RunsQuarantineSettings
 from workers.storage import Store, open_store, split_uri
-from workers.tags import LATEST_ROWS, list_shards, namespace_of, read_shards
+from workers.tags import LATEST_ROWS, list_shards, namespace_of, read_shards, refuse_several_inputs
 
 _COLUMNS = ["key", "etag", "size_bytes", "last_modified", "status", "reason", "detail", "run_id", "scored_at"]
 _FORMATS = {".parquet": "(format parquet)", ".csv": "(format csv, header)", ".jsonl": "(format json)"}
@@ -32,7 +32,10 @@ def list_quarantine(settings: RunsQuarantineSettings) -> int:
     with _quarantine(rows_of(output, run_id), settings.reason) as (database, folder):
         if settings.export:
             file = folder / f"quarantine{suffix}"
-            _refuse_several_inputs(database)
+            # A file of keys is read together with one --input.
+            refuse_several_inputs(
+                database, "from quarantine", named="--export names objects", way_out="choose with --run"
+            )
             database.execute(f"copy quarantine to '{file}' {_FORMATS[suffix]}")
             (count,) = database.sql("select count(*) from quarantine").fetchall()[0]
             store, name = split_uri(settings.export)
@@ -75,6 +78,7 @@ def _quarantine(
                 for table in tables:
                     database.register("incoming", table)
                     database.execute("insert into every from incoming")
+                database.execute("create view namespaces as select distinct run_id, namespace from every")
                 database.execute(
                     f"create view quarantine as with latest as ({LATEST_ROWS.format(table='every')}) "  # noqa: S608 - a closed set
                     f"select * exclude (status) from latest where status = 'failed' {wanted} order by reason, key"
@@ -84,16 +88,3 @@ def _quarantine(
             raise WorkerError(
                 f"cannot list what failed: {error} (the rows lie in {folder}; set TMPDIR to a folder with room)"
             ) from error
-
-
-def _refuse_several_inputs(database: duckdb.DuckDBPyConnection) -> None:
-    """A file of keys is read together with one ``--input``."""
-    inputs = database.sql(
-        "select distinct namespace from quarantine join (select distinct run_id, namespace from every) using (run_id) "
-        "order by 1"
-    ).fetchall()
-    if len(inputs) > 1:
-        told = ", ".join(namespace or "(not told)" for (namespace,) in inputs)
-        raise SettingsError(
-            f"--export names objects by their keys alone, and these are of several inputs ({told}); choose with --run"
-        )
