@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from workers.console import print_rows
 from workers.errors import SettingsError, WorkerError
@@ -29,7 +30,12 @@ def list_quarantine(settings: RunsQuarantineSettings) -> int:
     suffix = Path(settings.export or "").suffix
     if settings.export and suffix not in _FORMATS:
         raise SettingsError(f"--export {settings.export}: it must end in {', '.join(_FORMATS)}")
-    with _quarantine(rows_of(output, run_id), settings.reason) as (database, folder):
+    with _quarantine(rows_of(output, run_id, settings.engine), settings.reason) as (database, folder):
+        if settings.engine is not None and not database.sql("select 1 from every limit 1").fetchall():
+            raise SettingsError(
+                f"--engine {settings.engine}: no row under {output.uri()} is of an engine with this fingerprint; "
+                "`lga runs show` tells that of a run"
+            )
         if settings.export:
             file = folder / f"quarantine{suffix}"
             # A file of keys is read together with one --input.
@@ -48,9 +54,11 @@ def list_quarantine(settings: RunsQuarantineSettings) -> int:
     return 0
 
 
-def rows_of(output: Store, run_id: str | None) -> Iterator[pa.Table]:
-    """What counts of every row under an output, or of one run's, with its namespace."""
-    for _name, table in read_shards(output, list_shards(output, run_id), _COLUMNS):
+def rows_of(output: Store, run_id: str | None, engine: str | None) -> Iterator[pa.Table]:
+    """What counts of every row under an output, or of one run's or one engine's, with its namespace."""
+    for _name, table in read_shards(output, list_shards(output, run_id), [*_COLUMNS, "engine"]):
+        if engine is not None:
+            table = table.filter(pc.equal(table["engine"], engine))  # noqa: PLW2901 - the rest of it
         namespace = pa.repeat(namespace_of(table), table.num_rows)
         yield table.select(_COLUMNS).append_column("namespace", namespace).replace_schema_metadata(None)
 
