@@ -14,6 +14,8 @@ coordinates is an empty array. All of that is normal; anything else is named by 
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ from lga_model.targets import box_around
 
 ANNOTATIONS_FILE = "mpii_human_pose_v1_u12_1.mat"
 _MAX_BYTES = 1 << 30
+"""Of the file, and of what it unpacks to."""
+_COMPRESSED = 15  # miCOMPRESSED of the format: one variable, packed by zlib.
+_CHUNK_BYTES = 1 << 16
 _JOINTS = 16
 
 
@@ -111,8 +116,8 @@ def _annotations(
 
 def _release(path: Path) -> Mapping[str, Any]:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise DatasetError(f"{path} is larger than {_MAX_BYTES >> 20} MiB; the original has 13")
+        if path.stat().st_size > _MAX_BYTES or _unpacks_to_too_much(path):
+            raise DatasetError(f"{path} is or unpacks to more than {_MAX_BYTES >> 20} MiB; the original has 13, packed")
         content = loadmat(path, variable_names=["RELEASE"], simplify_cells=True)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is missing") from error
@@ -124,6 +129,23 @@ def _release(path: Path) -> Mapping[str, Any]:
     if not isinstance(release, Mapping):
         raise DatasetError(f"{path}: RELEASE is missing, or no structure")
     return release
+
+
+def _unpacks_to_too_much(path: Path) -> bool:
+    """Whether the variables of the file are more than ``_MAX_BYTES`` together: the reader would unpack them whole."""
+    with path.open("rb") as file:
+        tag = struct.Struct("<II" if file.read(128)[126:] == b"IM" else ">II")
+        unpacked = 0
+        while len(data := file.read(tag.size)) == tag.size:
+            kind, size = tag.unpack(data)
+            end = file.tell() + size
+            unpacking = zlib.decompressobj()
+            while kind == _COMPRESSED and (packed := file.read(min(_CHUNK_BYTES, end - file.tell()))):
+                unpacked += len(unpacking.decompress(packed))
+                if unpacked > _MAX_BYTES:
+                    return True
+            file.seek(end)
+    return False
 
 
 def _same_length(release: Mapping[str, Any], path: Path) -> list[tuple[Mapping[str, Any], bool, Mapping[str, Any]]]:

@@ -67,11 +67,11 @@ def test_a_file_without_end_is_not_read(tmp_path):
         get(open_store(str(tmp_path)), "zero.jpg")
 
 
-def test_a_key_that_ends_in_a_slash_is_no_other_key(s3):
+def test_a_key_that_ends_in_a_slash_is_no_other_key(store_uri):
     """
     Some tools mark folders by such objects: the photograph beside one keeps its bytes to itself.
     """
-    store = open_store(s3.bucket())
+    store = open_store(store_uri)
     store.put("a.jpg", b"a photograph")
 
     with pytest.raises(ObjectMissing):

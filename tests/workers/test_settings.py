@@ -48,6 +48,18 @@ def test_the_order_of_the_sources(tmp_path, monkeypatch):
     assert (1, 2, 3, 4) == (settings.batch_size, settings.shard_rows, settings.fetch_concurrency, settings.engines)
 
 
+def test_each_name_with_a_value_counts_for_itself(tmp_path, monkeypatch):
+    """
+    A flag replaces the value of its own name alone; the others stay as the variable and the file have them.
+    """
+    path = tmp_path / "lga.yaml"
+    path.write_text("max_reason_rate:\n  denied: 0.1\n  timeout: 0.1\n  missing: 0.1\n")
+    monkeypatch.setenv("LGA_MAX_REASON_RATE", "denied=0.2,timeout=0.2")
+    settings = score("--config", str(path), "--max-reason-rate", "denied=0.3")
+
+    assert {"denied": 0.3, "timeout": 0.2, "missing": 0.1} == settings.max_reason_rate
+
+
 def test_a_variable_names_the_yaml_file(tmp_path, monkeypatch):
     """
     LGA_CONFIG does what --config does.

@@ -28,24 +28,30 @@ from workers.settings.shared import Target
 def compile_model(settings: CompileSettings) -> int:
     """Make engines of one version, prove each, add each."""
     metrics = CompileMetrics()
+    if settings.build_only:
+        return _compile(settings, metrics)  # It publishes nothing, and so leaves no outcome behind.
     with published(metrics, "compile", settings):
-        registry = Registry(settings.registry)
-        version = registry.resolve(settings.model)
-        source = load_source(version, registry.fetch(version))
-        metrics.show_run(source.record.config.backbone, str(version))
-        photographs = Photographs(source, settings)
-        ingredients = source.ingredients(
-            settings.precision, photographs.to_calibrate, _gpu_build(settings, registry)
-        )  # Shared by all targets: the model is exported once.
-        job = _Job(settings, registry, source, photographs, metrics)
-        refused = []
-        for target in _targets(settings):
-            try:
-                print(job.make(target, ingredients))
-            except Refused as error:
-                refused.append(error)  # The other targets can still be had.
-        if refused:
-            raise Refused("; ".join(str(error) for error in refused))
+        return _compile(settings, metrics)
+
+
+def _compile(settings: CompileSettings, metrics: CompileMetrics) -> int:
+    registry = Registry(settings.registry)
+    version = registry.resolve(settings.model)
+    source = load_source(version, registry.fetch(version))
+    metrics.show_run(source.record.config.backbone, str(version))
+    photographs = Photographs(source, settings)
+    ingredients = source.ingredients(
+        settings.precision, photographs.to_calibrate, _gpu_build(settings, registry)
+    )  # Shared by all targets: the model is exported once.
+    job = _Job(settings, registry, source, photographs, metrics)
+    refused = []
+    for target in _targets(settings):
+        try:
+            print(job.make(target, ingredients))
+        except Refused as error:
+            refused.append(error)  # The other targets can still be had.
+    if refused:
+        raise Refused("; ".join(str(error) for error in refused))
     return 0
 
 

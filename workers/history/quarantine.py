@@ -10,13 +10,14 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from workers.console import print_rows
 from workers.errors import SettingsError, WorkerError
 from workers.runs.listing import chosen_run
 from workers.settings import RunsQuarantineSettings
 from workers.storage import Store, open_store, split_uri
-from workers.tags import LATEST_ROWS, list_shards, namespace_of, read_shards
+from workers.tags import LATEST_ROWS, list_shards, namespace_of, read_shards, refuse_several_inputs
 
 _COLUMNS = ["key", "etag", "size_bytes", "last_modified", "status", "reason", "detail", "run_id", "scored_at"]
 _FORMATS = {".parquet": "(format parquet)", ".csv": "(format csv, header)", ".jsonl": "(format json)"}
@@ -29,10 +30,18 @@ def list_quarantine(settings: RunsQuarantineSettings) -> int:
     suffix = Path(settings.export or "").suffix
     if settings.export and suffix not in _FORMATS:
         raise SettingsError(f"--export {settings.export}: it must end in {', '.join(_FORMATS)}")
-    with _quarantine(rows_of(output, run_id), settings.reason) as (database, folder):
+    with _quarantine(rows_of(output, run_id, settings.engine), settings.reason) as (database, folder):
+        if settings.engine is not None and not database.sql("select 1 from every limit 1").fetchall():
+            raise SettingsError(
+                f"--engine {settings.engine}: no row under {output.uri()} is of an engine with this fingerprint; "
+                "`lga runs show` tells that of a run"
+            )
         if settings.export:
             file = folder / f"quarantine{suffix}"
-            _refuse_several_inputs(database)
+            # A file of keys is read together with one --input.
+            refuse_several_inputs(
+                database, "from quarantine", named="--export names objects", way_out="choose with --run"
+            )
             database.execute(f"copy quarantine to '{file}' {_FORMATS[suffix]}")
             (count,) = database.sql("select count(*) from quarantine").fetchall()[0]
             store, name = split_uri(settings.export)
@@ -45,9 +54,11 @@ def list_quarantine(settings: RunsQuarantineSettings) -> int:
     return 0
 
 
-def rows_of(output: Store, run_id: str | None) -> Iterator[pa.Table]:
-    """What counts of every row under an output, or of one run's, with its namespace."""
-    for _name, table in read_shards(output, list_shards(output, run_id), _COLUMNS):
+def rows_of(output: Store, run_id: str | None, engine: str | None) -> Iterator[pa.Table]:
+    """What counts of every row under an output, or of one run's or one engine's, with its namespace."""
+    for _name, table in read_shards(output, list_shards(output, run_id), [*_COLUMNS, "engine"]):
+        if engine is not None:
+            table = table.filter(pc.equal(table["engine"], engine))  # noqa: PLW2901 - the rest of it
         namespace = pa.repeat(namespace_of(table), table.num_rows)
         yield table.select(_COLUMNS).append_column("namespace", namespace).replace_schema_metadata(None)
 
@@ -75,6 +86,7 @@ def _quarantine(
                 for table in tables:
                     database.register("incoming", table)
                     database.execute("insert into every from incoming")
+                database.execute("create view namespaces as select distinct run_id, namespace from every")
                 database.execute(
                     f"create view quarantine as with latest as ({LATEST_ROWS.format(table='every')}) "  # noqa: S608 - a closed set
                     f"select * exclude (status) from latest where status = 'failed' {wanted} order by reason, key"
@@ -84,16 +96,3 @@ def _quarantine(
             raise WorkerError(
                 f"cannot list what failed: {error} (the rows lie in {folder}; set TMPDIR to a folder with room)"
             ) from error
-
-
-def _refuse_several_inputs(database: duckdb.DuckDBPyConnection) -> None:
-    """A file of keys is read together with one ``--input``."""
-    inputs = database.sql(
-        "select distinct namespace from quarantine join (select distinct run_id, namespace from every) using (run_id) "
-        "order by 1"
-    ).fetchall()
-    if len(inputs) > 1:
-        told = ", ".join(namespace or "(not told)" for (namespace,) in inputs)
-        raise SettingsError(
-            f"--export names objects by their keys alone, and these are of several inputs ({told}); choose with --run"
-        )

@@ -39,8 +39,9 @@ class Merged:
 def merge(base: Sequence[Annotation], labels: Sequence[Annotation]) -> Merged:
     """Put corrected labels in the place of old ones, and new images behind them.
 
-    A label decides the action, or that nobody is there. Split, size and keypoints stay the old row's, so that no image
-    moves from the test split to training; boxes stay as well, unless the label has some or shows nobody.
+    A label decides the action, or that nobody is there. The split stays the old row's, so that no image moves from the
+    test split to training; boxes, size and keypoints stay as well, unless the label has boxes or shows nobody. Boxes
+    bring the size that they were drawn in, and keypoints of another size go.
 
     Args:
         base: The manifest so far, images under their full names.
@@ -65,8 +66,19 @@ def merge(base: Sequence[Annotation], labels: Sequence[Annotation]) -> Merged:
 
 
 def _corrected(row: Annotation, label: Annotation) -> Annotation:
-    boxes = () if label.nobody else label.boxes or row.boxes
-    return dataclasses.replace(row, action=label.action, nobody=label.nobody, boxes=boxes)
+    said = dataclasses.replace(row, action=label.action, nobody=label.nobody)
+    if label.nobody:
+        return dataclasses.replace(said, boxes=())
+    if not label.boxes:
+        return said
+    same_size = (row.width, row.height) == (label.width, label.height)
+    return dataclasses.replace(
+        said,
+        boxes=label.boxes,
+        width=label.width,
+        height=label.height,
+        keypoints=row.keypoints if same_size else label.keypoints,
+    )
 
 
 def _by_image(rows: Sequence[Annotation]) -> tuple[dict[str, Annotation], list[str], list[Conflict]]:

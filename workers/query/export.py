@@ -16,6 +16,7 @@ from workers.query.job import tables_of
 from workers.query.view import Slice
 from workers.settings import TagsExportSettings
 from workers.storage import split_uri
+from workers.tags import refuse_several_inputs
 
 _FORMS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".json": "coco"}
 _COPIES = {
@@ -63,15 +64,12 @@ def write_coco(database: duckdb.DuckDBPyConnection, file: Path) -> int:
     Raises:
         SettingsError: If they are of several inputs: a ``file_name`` cannot say of which.
     """
-    inputs = database.sql(
-        "select distinct namespace from wanted left join namespaces using (run_id) where status = 'ok' order by 1"
-    ).fetchall()
-    if len(inputs) > 1:
-        told = ", ".join(namespace or "(not told)" for (namespace,) in inputs)
-        raise SettingsError(
-            f"COCO names photographs by their keys alone, and these are of several inputs ({told}); "
-            "choose one: --where \"run_id in (from namespaces select run_id where namespace = '...')\""
-        )
+    refuse_several_inputs(
+        database,
+        "from wanted where status = 'ok'",
+        named="COCO names photographs",
+        way_out="choose one: --where \"run_id in (from namespaces select run_id where namespace = '...')\"",
+    )
     names = [
         row[0] for row in database.sql("select distinct label from wanted where status = 'ok' order by 1").fetchall()
     ]

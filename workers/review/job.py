@@ -34,9 +34,14 @@ def review(settings: ReviewSettings) -> int:
         files = local_files(output, Path(folder))
         if not files:
             raise SettingsError(f"there are no tags under {output.uri()}; check --output, or run `lga score` first")
-        ranked = rank(files, settings.limit * _SPARE)
+        ranked = rank(files, settings.limit * _SPARE, settings.engine)
     picks = choose(ranked, settings.limit)
     if not picks:
+        if settings.engine is not None:
+            raise SettingsError(
+                f"--engine {settings.engine}: no photograph under {output.uri()} was tagged by an engine with this "
+                "fingerprint; `lga runs show` tells that of a run"
+            )
         raise SettingsError(f"no photograph under {output.uri()} was tagged; `lga runs show` says why")
     photographs = _photographs(itertools.chain.from_iterable(ranked.values()), settings.photographs)
     rows = [_row(pick, photographs) for pick in picks]

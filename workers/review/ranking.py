@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+from duckdb import ColumnExpression, ConstantExpression
 
 from workers.errors import SettingsError
 from workers.review.choose import Tagged
@@ -34,11 +35,16 @@ _LATEST = """
         partition by latest.namespace, latest.key order by others.scored_at desc nulls last, others.run_id desc
     ) = 1
 """
-"""The latest rows, and what another model said last about the same bytes."""
+"""The latest rows, and what another model said last about the same bytes, whatever its engine."""
 
 
-def rank(files: Sequence[Path], most: int) -> dict[str, list[Tagged]]:
+def rank(files: Sequence[Path], most: int, engine: str | None = None) -> dict[str, list[Tagged]]:
     """The best ``most`` photographs for each reason.
+
+    Args:
+        files: Shards.
+        most: Photographs for each reason.
+        engine: Fingerprint of the one engine whose tags count; None for all.
 
     Raises:
         SettingsError: If the files are no tags.
@@ -46,7 +52,11 @@ def rank(files: Sequence[Path], most: int) -> dict[str, list[Tagged]]:
     with duckdb.connect() as database:
         try:
             attach_shards(database, files, "tags_all")
-            database.execute(latest_rows_view("tags_all", "tags"))
+            of_engine = database.view("tags_all")
+            if engine is not None:
+                of_engine = of_engine.filter(ColumnExpression("engine") == ConstantExpression(engine))
+            of_engine.create_view("tags_of_engine")
+            database.execute(latest_rows_view("tags_of_engine", "tags"))
             database.execute(_LATEST)
             names = {row[0] for row in database.sql("describe tags_all").fetchall()}
             scores = "scores" if "scores" in names else "null as scores"

@@ -19,8 +19,9 @@ Made from the settings classes by `python -m workers.settings.reference > docs/s
 A setting is given as a flag (`--shard-rows 128`), as an environment variable (`LGA_SHARD_ROWS=128`), or as a line of
 the YAML file that `--config` or `LGA_CONFIG` names; the first of these that has it counts. What takes several values is
 a flag that is repeated, a variable with commas (`LGA_SUFFIX=.jpg,.png`, `LGA_MAX_REASON_RATE=denied=0.01,timeout=0.05`)
-or with JSON in it, a list or names with values in the file. An empty text is the same as no setting. At the top level
-of the file a setting serves every command that knows it; below the name of a command it serves that one alone:
+or with JSON in it, a list or names with values in the file. Of names with values each name counts for itself: those of
+the variable and the file stay beside those of the flag. An empty text is the same as no setting. At the top level of
+the file a setting serves every command that knows it; below the name of a command it serves that one alone:
 
 ```yaml
 registry: s3://models/registry

@@ -16,6 +16,8 @@ class ReviewSettings(OutputSettings):
     """Manifest to write, ending in .parquet or .jsonl: the links, with the present label to be mended."""
     html: str | None = None
     """Write a sheet with the photographs to this file as well."""
+    engine: str | None = None
+    """Read only the tags of the engine with this fingerprint."""
     limit: Count = 100
     """Photographs to pick."""
     photographs: str | None = None

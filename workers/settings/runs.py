@@ -51,6 +51,8 @@ class RunsQuarantineSettings(OutputSettings):
     """Only these reasons (repeat the flag for more)."""
     run: str | None = None
     """Only what this run could not score; without it the latest row of every object counts."""
+    engine: str | None = None
+    """Read only the tags of the engine with this fingerprint."""
     format: Literal["table", "csv", "json"] = "table"
     """How the list is printed."""
     limit: Count | None = None

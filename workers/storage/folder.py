@@ -35,12 +35,12 @@ class FolderStore(Store):
     @override
     def get(self, key: str) -> Blob:
         with _told_by_os("read", self.uri(key)):
-            data = self._path("read", key).read_bytes()
+            data = self._file(key).read_bytes()
         return Blob(data=data, token=_token(data))
 
     @override
     def get_range(self, key: str, start: int, length: int) -> Part:
-        path = self._path("read", key)
+        path = self._file(key)
         with _told_by_os("read", self.uri(key)), path.open("rb") as stream:
             size = path.stat().st_size
             stream.seek(max(0, size + start) if start < 0 else start)
@@ -95,7 +95,7 @@ class FolderStore(Store):
     @override
     def exists(self, key: str) -> bool:
         with _told_by_os("look at", self.uri(key)):
-            return self._path("look at", key).is_file()
+            return self._path("look at", key).is_file() and not key.endswith("/")
 
     @override
     def delete(self, key: str) -> None:
@@ -109,6 +109,13 @@ class FolderStore(Store):
     @override
     def uri(self, key: str = "") -> str:
         return str(self.path / key) if key else self.root
+
+    def _file(self, key: str) -> Path:
+        """The file to read. A path forgets the slash that a key ends with, and the key "x/" is not the key "x"."""
+        path = self._path("read", key)
+        if key.endswith("/"):
+            raise ObjectMissing("read", f"{self.uri(key)}/", "there is no such file")
+        return path
 
     def _path(self, operation: str, key: str) -> Path:
         """Where an object lies: always inside of the folder. Keys come from lists and tags, and are not trusted."""

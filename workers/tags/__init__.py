@@ -6,7 +6,7 @@ Jobs share this, not each other: scoring writes it; queries, reports and reviews
 from __future__ import annotations
 
 from workers.settings.shared import REASONS
-from workers.tags.files import attach_shards, local_files
+from workers.tags.files import attach_shards, local_files, refuse_several_inputs
 from workers.tags.rows import failed, rows
 from workers.tags.schema import DETAIL_LENGTH, OBJECT_COLUMNS, Lineage, TagForm, object_schema, tag_schema
 from workers.tags.shards import (
@@ -44,6 +44,7 @@ __all__ = [
     "read_parquet",
     "read_shard",
     "read_shards",
+    "refuse_several_inputs",
     "rows",
     "shard_key",
     "tag_schema",

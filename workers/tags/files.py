@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.errors import StorageError
+from workers.errors import SettingsError, StorageError
 from workers.storage import FolderStore, Store
 from workers.tags.shards import ShardName, list_shards
 
@@ -67,6 +67,26 @@ def attach_shards(database: DuckDBPyConnection, files: Sequence[Path], view: str
         """,
         [list(first_of_run.values())],
     )
+
+
+def refuse_several_inputs(database: DuckDBPyConnection, rows: str, *, named: str, way_out: str) -> None:
+    """See that rows are of one bucket or folder: equal keys of two are two objects.
+
+    Args:
+        database: Has the table ``namespaces`` of ``attach_shards``.
+        rows: SQL that selects the rows.
+        named: What names objects by their keys alone, for the message.
+        way_out: How to choose one input, for the message.
+
+    Raises:
+        SettingsError: If they are of several.
+    """
+    inputs = database.sql(
+        f"select distinct namespace from ({rows}) left join namespaces using (run_id) order by 1"  # noqa: S608 - ours
+    ).fetchall()
+    if len(inputs) > 1:
+        told = ", ".join(namespace or "(not told)" for (namespace,) in inputs)
+        raise SettingsError(f"{named} by their keys alone, and these are of several inputs ({told}); {way_out}")
 
 
 def _pattern(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Samples -> batches: read, decode, augment, ahead of the step that needs them.
 
 Each worker reads for itself, and not through Ray Data, whose actors would start anew in each epoch and forget what they
-had read: benchmarks/README.md has the figures. What a sample looks like depends on (seed, epoch, index) alone, never on
+had read: benchmarks/README.md has the figures. What a sample looks like depends on (seed, epoch, place) alone, never on
 the number of workers or the timing of threads: one worker and eight see the same batches.
 
 Shape suffixes: B = images of a batch, H W = pixels or cells, C = RGB.
@@ -171,15 +171,17 @@ class Loader:
         self.skip_invalid, self.threads = skip_invalid, threads
 
     def training(self, steps: Sequence[Indices], augmentation: Augmentation, seed: int, epoch: int) -> Iterator[Batch]:
-        """Augmented batches, one for each array of indices. An unusable image gives its place to the next usable one.
+        """Augmented batches, one for each array of places. An unusable image gives its place to the next usable one.
+
+        Places are those of ``epoch_order``: an image that an epoch shows again looks different each time.
 
         Raises:
             SettingsError: At an unusable image that may not be skipped.
         """
 
-        def load(index: int) -> _Loaded:
-            number, sample, pixels = self._usable(index)
-            matrix = random_matrix(np.random.default_rng((seed, epoch, index)), augmentation)
+        def load(place: int) -> _Loaded:
+            number, sample, pixels = self._usable(place % len(self.samples))
+            matrix = random_matrix(np.random.default_rng((seed, epoch, place)), augmentation)
             mask = human_mask(sample.boxes_N4, sample.width, sample.height, self.grid_hw, matrix)
             return number, sample, warp_image(pixels, matrix), mask
 
@@ -236,9 +238,9 @@ def training_order(order: Indices, batch_size: int, share: slice) -> list[Indice
     The ragged end of the order is dropped: every worker has to take as many steps as the others.
 
     Args:
-        order: Samples of the epoch, as ``epoch_order`` gives them.
+        order: Places of the epoch, as ``epoch_order`` gives them.
         batch_size: Of all workers together.
-        share: Which images of each batch are this worker's.
+        share: Which places of each batch are this worker's.
     """
     return list(order[: len(order) - len(order) % batch_size].reshape(-1, batch_size)[:, share])
 

@@ -84,6 +84,11 @@ def prepare(settings: TrainSettings) -> Prepared:
         StorageError: If one of them cannot be read.
         WorkerError: If timm's hub cannot be reached.
     """
+    if settings.start_from is not None and settings.weights is not None:
+        raise SettingsError(
+            f"--start-from {settings.start_from} brings the weights of the backbone, and --weights {settings.weights} "
+            "names others; drop --weights to train that model further, or --start-from to begin anew"
+        )
     recipe = choose_recipe(settings)
     patience_s = settings.storage_patience_s
     manifest = patiently(lambda: load_manifest(settings.manifest), patience_s)
@@ -111,7 +116,7 @@ def prepare(settings: TrainSettings) -> Prepared:
         # A branch that nothing teaches would show a heatmap, and a focus in it, of its random first weights.
         get_log().warning("train.nothing_to_locate", boxes=0, outcome="the model will not say where people are")
         recipe = dataclasses.replace(recipe, mask_weight=0.0)
-    weights = None if parent is not None else load_weights(settings.weights, settings.backbone)
+    weights = load_weights(settings.weights, settings.backbone)
     image = _image(settings, weights) if parent is None else parent.image(settings)
     config = choose_config(settings, recipe, splits.classes, image)
     plan = Plan(
@@ -126,7 +131,7 @@ def prepare(settings: TrainSettings) -> Prepared:
         plan=plan,
         splits=splits,
         initial_weights=_initial_weights(config, settings.seed, weights, parent),
-        weights_source=None if parent else settings.weights,
+        weights_source=settings.weights,
         parent=parent.version if parent else None,
     )
 

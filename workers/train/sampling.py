@@ -24,7 +24,8 @@ def epoch_order(action_N: Indices, recipe: Recipe, seed: int, epoch: int) -> Ind
         epoch: Finished epochs.
 
     Returns:
-        Indices of images, as many as there are images with an action.
+        Places, as many as there are images with an action. A place is the index of its image, plus the number of all
+        images for each place before that shows the same one: no two places are equal.
     """
     random = np.random.default_rng((seed, epoch))
     total = int((action_N != NOBODY).sum())
@@ -36,7 +37,9 @@ def epoch_order(action_N: Indices, recipe: Recipe, seed: int, epoch: int) -> Ind
         _cycled(np.flatnonzero(action_N == action), int(places), random)
         for action, places in zip((*actions, NOBODY), (*places_A, nobody), strict=True)
     ]
-    return np.sort(np.concatenate(drawn))[shuffle]
+    shown = np.sort(np.concatenate(drawn))
+    times_before = np.arange(len(shown)) - np.searchsorted(shown, shown)
+    return (shown + times_before * len(action_N))[shuffle]
 
 
 def _shared(total: int, weight_A: NDArray[np.floating]) -> Indices:

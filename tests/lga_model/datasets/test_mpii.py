@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from lga_model.datasets import mpii
 from lga_model.datasets.mpii import ANNOTATIONS_FILE, read_mpii
 from lga_model.datasets.raw import DatasetError
 
@@ -60,9 +61,9 @@ def root(tmp_path, write_photograph):
     return tmp_path
 
 
-def write(root, structure):
+def write(root, structure, **options):
     lists = {name: np.array(structure[name], dtype=object) for name in ("annolist", "act") if name in structure}
-    savemat(root / ANNOTATIONS_FILE, {"RELEASE": structure | lists})
+    savemat(root / ANNOTATIONS_FILE, {"RELEASE": structure | lists}, **options)
 
 
 def test_the_official_structure_is_read(root):
@@ -172,6 +173,22 @@ def test_a_file_that_is_no_such_structure_is_refused(root, content):
     path = root / ANNOTATIONS_FILE
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(DatasetError, match=ANNOTATIONS_FILE):
+        read_mpii(root)
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(root, monkeypatch):
+    """
+    Four MiB of zeros in some KiB are told before anything is unpacked to memory; a packed file is read as any other.
+    """
+    monkeypatch.setattr(mpii, "_MAX_BYTES", 1 << 20)
+    write(root, release(), do_compression=True)
+
+    assert 4 == len(read_mpii(root).annotations)
+
+    write(root, release(version=np.zeros(1 << 22, np.uint8)), do_compression=True)
+
+    assert (root / ANNOTATIONS_FILE).stat().st_size < 1 << 14
+    with pytest.raises(DatasetError, match=rf"{ANNOTATIONS_FILE} is or unpacks to more than 1 MiB"):
         read_mpii(root)
 
 

@@ -89,6 +89,19 @@ def test_a_damaged_engine_is_mended(registry):
     assert good == store.get(key).data
 
 
+@pytest.mark.parametrize("flags", [(), ("--build-only",)])
+def test_only_a_compilation_that_may_publish_has_an_outcome(registry, tmp_path, flags):
+    """
+    What was only tried is no success of the night: a file of metrics from before stays as it is.
+    """
+    outcome = tmp_path / "compile.prom"
+    outcome.write_text("")
+
+    assert 0 == compile_pose(registry, "--metrics-file", str(outcome), *flags)
+    assert ("" == outcome.read_text()) == bool(flags)
+    assert ([] == engines(registry)) == bool(flags)
+
+
 def test_an_engine_that_differs_is_refused(registry, capsys, monkeypatch):
     """
     An exporter that loses a little of the weights gets exit code 4, the numbers, and nothing in the registry.

@@ -18,12 +18,12 @@ from workers.tags import ShardName, TagForm, tag_schema, write_shard
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def put(folder, run_id: str, reasons: dict[str, str | None], day: int, namespace: str) -> None:
+def put(folder, run_id: str, reasons: dict[str, str | None], day: int, namespace: str, engine: str = "cafe") -> None:
     """One shard of objects by key; None as reason is a good one."""
     schema = tag_schema(TagForm(classes=("run",), heatmap_hw=(1, 1)), {"namespace": namespace})
     rows = [
         {"key": key, "status": "failed" if reason else "ok", "reason": reason, "run_id": run_id}
-        | {"scored_at": NOW + timedelta(days=day)}
+        | {"scored_at": NOW + timedelta(days=day), "engine": engine}
         for key, reason in reasons.items()
     ]
     write_shard(FolderStore(folder), ShardName(run_id=run_id, index=0), pa.Table.from_pylist(rows, schema))
@@ -47,6 +47,23 @@ def test_another_input_mends_nothing(output, capsys):
 
     assert [("d", "denied"), ("a", "missing"), ("c", "timeout")] == [(row["key"], row["reason"]) for row in rows]
     assert "namespace" not in rows[0]
+
+
+def test_going_back_to_an_engine_is_reading_its_rows(output, tmp_path, capsys):
+    """
+    What a later engine scored, or could not, does not count; an engine that nobody knows is told, since its empty list
+    would say that all is well.
+    """
+    put(tmp_path, "r4", {"c": None, "e": "engine_error"}, 3, "s3://cats", engine="beef")
+    asked = ["runs", "quarantine", "--output", output, "--format", "json", "--engine"]
+    listed = {}
+    for engine in ("cafe", "beef"):
+        assert 0 == main([*asked, engine])
+        listed[engine] = [json.loads(line)["key"] for line in capsys.readouterr().out.splitlines()]
+
+    assert {"cafe": ["d", "a", "c"], "beef": ["e"]} == listed
+    assert 2 == main([*asked, "dead"])
+    assert "--engine dead: no row" in capsys.readouterr().err
 
 
 def test_a_file_of_keys_is_of_one_input(output, tmp_path, capsys):

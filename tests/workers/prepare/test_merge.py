@@ -27,6 +27,21 @@ def test_a_label_corrects_the_action_and_nothing_else():
     assert ["/a.jpg is running and climbing"] == [str(each) for each in merged.corrected]
 
 
+@pytest.mark.parametrize(("side", "joints"), [(9, ((2.0, 2.0),)), (18, None)])
+def test_boxes_bring_the_size_that_they_were_drawn_in(side, joints):
+    """
+    A photograph may have been labelled in another size: width and height are those of the boxes, and joints of the old
+    size go. Without boxes the old row's size stays.
+    """
+    old = row("/a.jpg", split="test", boxes=(BOX,), keypoints=((2.0, 2.0),))
+    drawn = row("/a.jpg", boxes=((2.0, 2.0, 9.0, 9.0),), width=side, height=side)
+    (mended,) = merge([old], [drawn]).annotations
+    (relabelled,) = merge([old], [dataclasses.replace(drawn, boxes=())]).annotations
+
+    assert dataclasses.replace(drawn, split="test", keypoints=joints) == mended
+    assert old == relabelled
+
+
 def test_nobody_is_a_label_too():
     """
     Boxes of somebody who is not there go.

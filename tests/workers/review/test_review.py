@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -62,7 +63,7 @@ def test_of_copies_only_one_is_taken(copy, expected):
 
 
 def write_tags(folder, run_id, version, rows, at=NOON, *, photographs="photographs", model="pose", etag=""):
-    """One shard of rows (key, probability of climbing, focus)."""
+    """One shard of rows (key, probability of climbing, focus), by the one engine of a version, such as pose-1."""
     schema = tag_schema(TagForm(classes=CLASSES, heatmap_hw=(1, 1)), {"namespace": str(folder / photographs)})
     data = []
     for key, climbing, focus in rows:
@@ -75,7 +76,8 @@ def write_tags(folder, run_id, version, rows, at=NOON, *, photographs="photograp
             "confidence": max(climbing, 1 - climbing),
         }
         row |= {"scores": [climbing, 1 - climbing], "heatmap": [len(data) * 20], "focus": focus, "run_id": run_id}
-        row |= {"width": 9, "height": 8, "model": model, "version": version, "scored_at": at}
+        row |= {"width": 9, "height": 8, "model": model, "version": version}
+        row |= {"engine": f"{model}-{version}", "scored_at": at}
         data.append({name: row.get(name) for name in schema.names})
     write_shard(FolderStore(folder), ShardName(run_id=run_id, index=0), pa.Table.from_pylist(data, schema))
 
@@ -137,6 +139,23 @@ def test_the_last_word_of_another_model_counts(tmp_path):
     write_tags(tmp_path, "c", 2, [("1.jpg", 0.1, 0.5), ("2.jpg", 0.1, 0.5)], NOON + timedelta(hours=2), model="better")
 
     assert ["2.jpg"] == disagreed(tmp_path)
+
+
+def test_going_back_to_an_engine_is_reading_its_tags(tmp_path, capsys):
+    """
+    After a rollback the labels to mend are those of the engine that is back, beside what the other said; one that
+    nobody knows is told.
+    """
+    write_tags(tmp_path, "a", 1, [("1.jpg", 0.9, 0.5), ("2.jpg", 0.1, 0.5)])
+    write_tags(tmp_path, "b", 2, [("1.jpg", 0.2, 0.5), ("3.jpg", 0.1, 0.5)], NOON + timedelta(hours=1))
+    asked = ["review", "--output", str(tmp_path), "--manifest", str(tmp_path / "new.jsonl"), "--engine"]
+
+    assert 0 == main([*asked, "pose-1"])
+    rows = read_manifest((tmp_path / "new.jsonl").read_bytes(), "new").annotations
+    assert [("1.jpg", "climbing"), ("2.jpg", "running")] == [(Path(each.image).name, each.action) for each in rows]
+    assert "two models disagree" in capsys.readouterr().out
+    assert 2 == main([*asked, "pose-3"])
+    assert "--engine pose-3: no photograph" in capsys.readouterr().err
 
 
 def test_each_photograph_is_looked_for_where_it_was_scored(tmp_path, capsys):

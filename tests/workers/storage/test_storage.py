@@ -108,16 +108,19 @@ def test_a_listing_longer_than_a_page_is_whole(s3):
 
 def test_what_is_absent_is_told_apart(store_uri):
     """
-    Reading what is not there is ``ObjectMissing``; looking and deleting are no errors.
+    Reading what is not there is ``ObjectMissing``; looking and deleting are no errors. A slash at the end is part of a
+    key.
     """
     store = open_store(store_uri)
     store.put("there", b"")
-    with pytest.raises(ObjectMissing, match="no such"):
-        store.get("not-there")
+    for key in ("not-there", "there/"):
+        with pytest.raises(ObjectMissing, match="no such"):
+            store.get(key)
     store.delete("not-there")
 
     assert store.exists("there")
     assert not store.exists("not-there")
+    assert not store.exists("there/")
 
 
 def test_a_missing_bucket_is_named(s3):

@@ -98,6 +98,17 @@ def test_a_parent_of_another_architecture(train, make_bundle):
     assert "start without it" in said
 
 
+def test_weights_beside_a_parent(train, make_bundle):
+    """
+    One of the two would go unheeded: the message names both, and what each is good for.
+    """
+    code, said = train(start_from=make_bundle(), weights="package")
+
+    assert 2 == code
+    assert "--weights package names others; drop --weights" in said
+    assert "or --start-from to begin anew" in said
+
+
 def test_a_parent_of_a_newer_format(train, make_bundle):
     """
     It says which format this release reads.

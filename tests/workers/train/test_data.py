@@ -88,6 +88,19 @@ def test_the_same_seed_gives_the_same_pixels(samples):
         assert one.mask_BHW.equal(other.mask_BHW)
 
 
+def test_an_image_that_is_shown_again_looks_different(samples):
+    """
+    Each place of an epoch has an augmentation of its own; the first is the one that the image has without repeats.
+    """
+    again = np.arange(3) * len(samples) + 4
+    first, second, third = batches_of(samples, [again])[0].image_BHWC
+    (once,) = batches_of(samples, [again[:1]])[0].image_BHWC
+
+    assert not first.equal(second)
+    assert not second.equal(third)
+    assert first.equal(once)
+
+
 def test_image_and_mask_move_together(samples):
     """
     After a random flip, turn and zoom the white square lies where the mask says.

@@ -15,7 +15,7 @@ RARE = np.array([0] * 90 + [1] * 9 + [2])
 
 
 def places(action_N, order):
-    return Counter(action_N[order].tolist())
+    return Counter(action_N[order % len(action_N)].tolist())
 
 
 def test_without_balancing_each_image_is_shown_once():
@@ -44,10 +44,20 @@ def test_no_image_of_an_action_is_favoured():
     """
     33 places for 9 images are 3 or 4 each; 34 places for 90 images are at most one each.
     """
-    shown = Counter(epoch_order(RARE, replace(FAST, class_balance=1.0), 0, 0).tolist())
+    shown = Counter((epoch_order(RARE, replace(FAST, class_balance=1.0), 0, 0) % 100).tolist())
 
     assert {3, 4} == {shown[index] for index in range(90, 99)}
     assert 1 == max(shown[index] for index in range(90))
+
+
+def test_no_two_places_are_equal():
+    """
+    The one image of an action takes 33 places: its index, and a hundred more each time that it is shown again.
+    """
+    order = epoch_order(RARE, replace(FAST, class_balance=1.0), 0, 0)
+
+    assert 100 == len(set(order.tolist()))
+    assert [99 + 100 * time for time in range(33)] == sorted(order[order % 100 == 99])
 
 
 def test_nobody_takes_its_share_of_the_epoch():
