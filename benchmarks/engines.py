@@ -83,7 +83,7 @@ def built_engines(source: Source, images_BHWC: np.ndarray, place: Path) -> Itera
         if target.startswith("tensorrt") and present_gpu() is None:
             continue
         try:
-            precisions = backend(target).precisions()
+            precisions = [each for each in backend(target).precisions() if each != "fp8"]  # It wants another program.
         except ImportError:
             continue
         for precision, (way, gpu) in itertools.product(precisions, ways(target).items()):

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from table1.data import Data, manifest_data, misleading_data
 from table1.figures import draw_trials
-from table1.frozen import Cut, Features, FrozenTrial, extract, train_frozen
+from table1.frozen import Cut, Features, FrozenTrial, Schedule, extract, train_frozen
 from table1.trust import trust
 
 from lga_model.config import FAST, LocalisationSource, MaskReduction, ModelConfig, Pooling, Recipe
@@ -56,6 +56,7 @@ class Variant:
     pooling: Pooling = "mean"
     convolution: bool = True
     """Whether there is the added convolution; not in ``plain``, the paper's first row."""
+    mask_schedule: Schedule = "constant"
 
 
 VARIANTS = {
@@ -71,6 +72,8 @@ VARIANTS = {
     "with, person pool, weight 0.1": Variant(pooling="person", mask_weight=0.1),
     "with, person pool, weight 0.3": Variant(pooling="person", mask_weight=0.3),
     "with, person pool, weight 10": Variant(pooling="person", mask_weight=10.0),
+    "with, person pool, falling": Variant(pooling="person", mask_schedule="falling"),
+    "with, person pool, rising": Variant(pooling="person", mask_schedule="rising"),
     "without, person pool": Variant(mask_weight=0.0, pooling="person"),
 }
 """``without, person pool`` is the control: a pool that finds its own weights, nobody telling where the person is."""
@@ -161,7 +164,8 @@ def run(
         mask_weight=variant.mask_weight, mask_reduction=variant.mask_reduction, precision="fp32",
     )  # fmt: skip
     begun = time.process_time()
-    val, test = train_frozen(FrozenTrial(config=config, recipe=recipe, seed=seed, cut=cut), features)
+    trial = FrozenTrial(config=config, recipe=recipe, seed=seed, cut=cut, mask_schedule=variant.mask_schedule)
+    val, test = train_frozen(trial, features)
     figures = finite(dataclasses.asdict(summarise(test)))
     del figures["average_precision"]
     if options.manifest:  # The scenes have no validation split to calibrate on.

@@ -118,6 +118,17 @@ def unquantised_layers(layers: Iterable[str]) -> tuple[str, ...]:
     return tuple(layer for layer in layers if "." not in layer or layer == "localisation.last")
 
 
+def nodes_to_spare(model: onnx.ModelProto, spared: Iterable[str]) -> list[str]:
+    """Names of the nodes of an exported graph that stay in fp32 when it is quantised.
+
+    Those of the layers ``spared`` and ``unquantised_layers``, and the normalisation of the photographs.
+    """
+    layers = layer_nodes(model)
+    kept = {*spared, *unquantised_layers(layers)}
+    nodes = [node for layer, node in layers.items() if layer in kept]
+    return nodes + [node.name for node in model.graph.node if set(node.input) & {"network.scale_C", "network.shift_C"}]
+
+
 def _round_weights(graph: onnx.GraphProto) -> None:
     """Make bfloat16 of the convolutions' weights that the exporter left in fp32 when it folded normalisation in."""
     weights = {name for node in graph.node if node.op_type == "Conv" for name in node.input[1:]}

@@ -10,6 +10,7 @@ Shape suffixes: N = images of a split, B = images of a batch, K = channels, H W 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +39,9 @@ _VIEWS = 2
 
 Second = Literal["mirrored", "augmented"]
 """How the second view of a training image differs from the first."""
+
+Schedule = Literal["constant", "falling", "rising"]
+"""How the weight of the mask loss goes through a training: evenly from all of it to none, or from none to all of it."""
 
 
 class _Stages(nn.Module):
@@ -159,6 +163,7 @@ class FrozenTrial:
     recipe: Recipe
     seed: int
     cut: Cut
+    mask_schedule: Schedule = "constant"
 
 
 def train_frozen(trial: FrozenTrial, features: Mapping[str, Features]) -> tuple[Outputs, Outputs]:
@@ -172,9 +177,17 @@ def train_frozen(trial: FrozenTrial, features: Mapping[str, Features]) -> tuple[
     for epoch in range(recipe.epochs):
         order = rng.permutation(len(train.action_N))[: steps * recipe.batch_size].reshape(steps, -1)
         for step, index_B in enumerate(order):
-            set_pace(optimiser, pace(epoch * steps + step, recipe.epochs * steps, recipe))
-            _step(network, optimiser, train, np.sort(index_B), int(rng.integers(_VIEWS)), recipe)
+            number, total = epoch * steps + step, recipe.epochs * steps
+            set_pace(optimiser, pace(number, total, recipe))
+            weight = recipe.mask_weight * _share(trial.mask_schedule, number / total)
+            now = dataclasses.replace(recipe, mask_weight=weight)
+            _step(network, optimiser, train, np.sort(index_B), int(rng.integers(_VIEWS)), now)
     return _measure(network, features["val"]), _measure(network, features["test"])
+
+
+def _share(schedule: Schedule, done: float) -> float:
+    """The share of the mask loss's weight that counts when so much of the training is done."""
+    return {"constant": 1.0, "falling": 1 - done, "rising": done}[schedule]
 
 
 def _network(trial: FrozenTrial, channels: int) -> LGANet:

@@ -123,6 +123,7 @@ def _gpu_build(settings: CompileSettings, registry: Registry) -> GpuBuild:
         batch=settings.engine_batch,
         workspace_mib=settings.workspace_mib,
         compatibility=settings.compatibility,
+        modelopt=settings.modelopt,
         contexts=settings.contexts,
         cuda_graphs=settings.cuda_graphs,
         timings=None if settings.build_only else registry.timings,

@@ -50,6 +50,7 @@ _LIMITS: dict[EnginePrecision, tuple[float, ...]] = {
     "bf16": (0.98, 0.1, 0.15, 0.15, 5e-3, 0.02),
     # One photograph may be far off where the labels, their ranking and the focus as a whole are not.
     "int8": (0.95, 0.3, 0.3, 0.5, 5e-3, 0.03),
+    "fp8": (0.95, 0.3, 0.3, 0.5, 5e-3, 0.03),
 }
 """In the order of the fields of ``Limits``."""
 

@@ -1,4 +1,4 @@
-"""int8 that fails its proof is repaired: the layers that suffer most go back to fp32, twice as many each time."""
+"""Eight bits that fail their proof are repaired: the layers that suffer most go back to fp32, ever twice as many."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def attempts(ingredients: Ingredients) -> Iterator[Ingredients]:
     half of the layers: an engine that is mostly fp32 is better made in fp32.
     """
     yield ingredients
-    if ingredients.precision != "int8":
+    if ingredients.precision not in ("int8", "fp8"):
         return
     images_BHWC = next(iter(ingredients.calibration()))
-    ranked = sensitive_layers(ingredients.graph, torch.tensor(images_BHWC))
+    ranked = sensitive_layers(ingredients.graph, torch.tensor(images_BHWC), ingredients.precision)
     layers = [layer for layer in ranked if layer not in unquantised_layers(ranked)]
     count = 1
     while count <= len(layers) // 2:

@@ -58,7 +58,7 @@ __all__ = [
 
 FASTEST_FIRST: tuple[Target, ...] = ("tensorrt", "tensorrt-rtx", "openvino", "onnxruntime", "torch")
 """Targets in the order in which ``best`` prefers them."""
-LIGHTEST_FIRST: tuple[EnginePrecision, ...] = ("int8", "fp16", "bf16", "fp32")
+LIGHTEST_FIRST: tuple[EnginePrecision, ...] = ("int8", "fp8", "fp16", "bf16", "fp32")
 """Precisions in the order in which ``best`` prefers them within a target."""
 
 

@@ -18,7 +18,7 @@ from workers.engines.record import EngineError, EngineRecord
 from workers.settings.shared import EnginePrecision
 
 IMAGES = 2
-_TOLERANCE: dict[EnginePrecision, float] = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 0.1}
+_TOLERANCE: dict[EnginePrecision, float] = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 0.1, "fp8": 0.1}
 """Largest difference of one probability or heatmap cell between two machines: sums are added in another order, and what
 lies between two steps of eight bits may go up on one and down on the other."""
 

@@ -46,6 +46,8 @@ class GpuBuild:
     compatibility: HardwareCompatibility = "none"
     timings: Timings | None = None
     """Where the timings of earlier builds are kept; without it every build measures anew."""
+    modelopt: str | None = None
+    """Python interpreter whose environment has NVIDIA's modelopt, to quantise with it; fp8 needs it."""
     contexts: int = 1
     """Production batches on their way at once, each with its own memory."""
     cuda_graphs: bool = False

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-from lga_model.export import INPUT, layer_nodes, unquantised_layers
+from lga_model.export import INPUT, nodes_to_spare
 from workers.engines.ingredients import Ingredients
 
 _QUANTISED_OPERATORS = ["Conv", "Relu", "Clip", "Add", "Concat", "MaxPool", "AveragePool"]
@@ -32,9 +32,6 @@ def quantised(ingredients: Ingredients, *, symmetric: bool = False) -> bytes:
             VNNI a CPU adds pairs of products in 16 bits, which eight bits can overflow.
     """
     model = onnx.load_from_string(ingredients.onnx)
-    layers = layer_nodes(model)
-    left_alone = [node for layer, node in layers.items() if layer in (*ingredients.spared, *unquantised_layers(layers))]
-    left_alone += [node.name for node in model.graph.node if set(node.input) & {"network.scale_C", "network.shift_C"}]
     activations = QuantType.QInt8 if symmetric else QuantType.QUInt8
     with tempfile.TemporaryDirectory(prefix="lga-int8-") as folder, _quiet():
         path = Path(folder) / "int8.onnx"
@@ -43,7 +40,7 @@ def quantised(ingredients: Ingredients, *, symmetric: bool = False) -> bytes:
             path,
             _Photographs(ingredients.calibration()),
             op_types_to_quantize=_QUANTISED_OPERATORS,
-            nodes_to_exclude=left_alone,
+            nodes_to_exclude=nodes_to_spare(model, ingredients.spared),
             per_channel=True,
             reduce_range=not symmetric,
             activation_type=activations,

@@ -65,7 +65,7 @@ class Product:
     def precisions(self) -> tuple[EnginePrecision, ...]:
         """What it builds; whether the GPU fits is the business of the record's ``gpu``."""
         self.version()
-        return ("fp32", "fp16", "bf16", "int8")
+        return ("fp32", "fp16", "bf16", "int8", "fp8")
 
     def build(self, ingredients: Ingredients) -> Built:
         """Build a plan with two profiles: the production batch, and every smaller one.
@@ -117,6 +117,10 @@ class Product:
         raise EngineError(f"{self.name} cannot load engine {record.folder}: {log.last}; rebuild with: {record.rebuild}")
 
     def _graph(self, ingredients: Ingredients) -> bytes:
+        if ingredients.precision == "fp8" or (ingredients.precision == "int8" and ingredients.gpu.modelopt):
+            from workers.engines import modelopt  # noqa: PLC0415 - likewise
+
+            return modelopt.quantised(ingredients)
         if ingredients.precision == "int8":
             from workers.engines.int8 import quantised  # noqa: PLC0415 - only int8 needs it
 

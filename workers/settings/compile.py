@@ -43,6 +43,8 @@ class CompileSettings(ModelSettings, MetricsSettings):
     """Images in the batch that a TensorRT engine is tuned for; a second profile serves smaller ones."""
     workspace_mib: Count = 4096
     """Most memory that TensorRT may use for one layer's scratch."""
+    modelopt: str | None = None
+    """Python interpreter of an environment with nvidia-modelopt[onnx]: it quantises for TensorRT then. fp8 needs it."""
     contexts: Contexts = 1
     """Batches that a TensorRT engine has on their way at once, each with memory of its own."""
     cuda_graphs: bool = False

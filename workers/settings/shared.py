@@ -23,7 +23,7 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Target = Literal["tensorrt", "tensorrt-rtx", "openvino", "onnxruntime", "torch"]
 """Runtimes that a model can be compiled for."""
-EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
+EnginePrecision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 """Arithmetic of an engine."""
 DecodeOn = Literal["cpu", "gpu"]
 """Where JPEGs are decoded."""
