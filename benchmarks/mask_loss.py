@@ -71,6 +71,7 @@ VARIANTS = {
     "with, person pool": Variant(pooling="person"),
     "with, person pool, weight 0.1": Variant(pooling="person", mask_weight=0.1),
     "with, person pool, weight 0.3": Variant(pooling="person", mask_weight=0.3),
+    "with, person pool, weight 0.5": Variant(pooling="person", mask_weight=0.5),
     "with, person pool, weight 10": Variant(pooling="person", mask_weight=10.0),
     "with, person pool, falling": Variant(pooling="person", mask_schedule="falling"),
     "with, person pool, rising": Variant(pooling="person", mask_schedule="rising"),
