@@ -27,7 +27,7 @@ class TrainSettings(ClusterSettings, RegistrySettings):
     [pretrained]; without it the backbone starts from random weights."""
     start_from: str | None = None
     """Published model whose weights the training starts from, of the same architecture: NAME:VERSION, NAME@ALIAS, or a
-    bundle; not together with --weights. Actions that it knows keep their weights, new ones begin at random."""
+    bundle; --weights do not count then. Actions that it knows keep their weights, new ones begin at random."""
     variant: Literal["lga", "plain"] = "lga"
     """`lga`: with the added 1024-kernel convolution; `plain`: a standard classifier."""
     recipe: Literal["paper", "fast"] = "fast"

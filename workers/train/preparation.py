@@ -84,11 +84,6 @@ def prepare(settings: TrainSettings) -> Prepared:
         StorageError: If one of them cannot be read.
         WorkerError: If timm's hub cannot be reached.
     """
-    if settings.start_from is not None and settings.weights is not None:
-        raise SettingsError(
-            f"--start-from {settings.start_from} brings the weights of the backbone, and --weights {settings.weights} "
-            "names others; drop --weights to train that model further, or --start-from to begin anew"
-        )
     recipe = choose_recipe(settings)
     patience_s = settings.storage_patience_s
     manifest = patiently(lambda: load_manifest(settings.manifest), patience_s)
@@ -112,11 +107,14 @@ def prepare(settings: TrainSettings) -> Prepared:
             f"it trains {', '.join(splits.classes[:_NAMED])}{' ...' if len(splits.classes) > _NAMED else ''}"
         )
     parent = None if settings.start_from is None else load_parent(settings.start_from, settings.registry)
+    if parent is not None and settings.weights is not None:
+        # No error: a shared configuration may name the weights that new models begin with.
+        get_log().warning("train.weights_not_used", weights=settings.weights, start_from=settings.start_from)
     if parent is None and settings.pooling == "mean" and not (splits.shows_where or recipe.nobody_share):
         # A branch that nothing teaches would show a heatmap, and a focus in it, of its random first weights.
         get_log().warning("train.nothing_to_locate", boxes=0, outcome="the model will not say where people are")
         recipe = dataclasses.replace(recipe, mask_weight=0.0)
-    weights = load_weights(settings.weights, settings.backbone)
+    weights = load_weights(settings.weights, settings.backbone) if parent is None else None
     image = _image(settings, weights) if parent is None else parent.image(settings)
     config = choose_config(settings, recipe, splits.classes, image)
     plan = Plan(
