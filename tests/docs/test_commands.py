@@ -53,6 +53,8 @@ ELSEWHERE = {
     "docker ": "needs Docker and the image",
     "python deploy/audit.py ": "needs a database of vulnerabilities; tests/deploy has a small one",
     "python deploy/sbom.py /opt/lga": "needs the image's own environment",
+    "python -m venv modelopt ": "gigabytes; tests/workers/engines/test_modelopt.py takes MODELOPT_PYTHON",
+    "lga compile --model stanford40:1 --target tensorrt ": "needs a GPU; tests/gpu",
 }
 """Beginnings of lines that are not run here, and why."""
 PROGRAMS = (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from lga_model.quantisation import sensitive_layers
+from lga_model.quantisation import sensitive_layers, to_fp8, to_int8
 
 
 class Graph(nn.Module):
@@ -20,6 +21,26 @@ class Graph(nn.Module):
 
     def forward(self, images_BHWC):
         return (self.network(images_BHWC.float().permute(0, 3, 1, 2)),)
+
+
+@pytest.mark.parametrize(
+    ("rounding", "rounded"),
+    [
+        (to_int8, [-128.0, 0.0, 1.0, 17.0, 127.0]),
+        (to_fp8, [value * 128 / 448 for value in (-448, 0.9375, 2.25, 60, 448)]),
+    ],
+    ids=["int8", "fp8"],
+)
+def test_values_go_to_the_nearest_that_the_format_has(rounding, rounded):
+    """
+    A range of 255 has whole steps in int8. In fp8 it is scaled by 128 / 448; three bits of mantissa are coarse for
+    large values and fine for small ones.
+    """
+    values = torch.tensor([-128.0, 0.26, 0.62, 17.0, 127.0])
+    found = rounding(values, values.min(), values.max())
+
+    assert rounded == pytest.approx(found.tolist())
+    assert torch.equal(found, rounding(found, values.min(), values.max()))
 
 
 def test_the_layer_that_loses_a_weight_comes_first():

@@ -22,6 +22,7 @@ from workers.manifest import Batch
 from workers.settings import CompileSettings
 from workers.settings.shared import EnginePrecision
 
+_PART = 16
 _TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -75,7 +76,7 @@ def measure_parity(engine: Engine, graph: InferenceGraph, batches: Iterable[Batc
     focus_sum, focus_images = 0.0, 0
     our_precision, their_precision = MeanAveragePrecision(), MeanAveragePrecision()
     for rows, images_BHWC in batches:
-        ours, theirs = engine.infer(images_BHWC), run_graph(graph, images_BHWC)
+        ours, theirs = engine.infer(images_BHWC), _model_says(graph, images_BHWC)
         # Before anything is compared: NaN is never above a limit.
         _refuse_strange_numbers(ours, f"engine {engine.record.folder}")
         _refuse_strange_numbers(theirs, "the model itself")
@@ -107,6 +108,17 @@ def measure_parity(engine: Engine, graph: InferenceGraph, batches: Iterable[Batc
         model_mean_average_precision=_known(their_precision),
         focus_difference=focus_sum / focus_images if focus_images else None,
         device=engine.device,
+    )
+
+
+def _model_says(graph: InferenceGraph, images_BHWC: NDArray[np.uint8]) -> EngineOutput:
+    """``run_graph`` in small parts: an engine's batch may be larger than what the memory of the host holds."""
+    parts = [run_graph(graph, images_BHWC[first : first + _PART]) for first in range(0, len(images_BHWC), _PART)]
+    heatmaps = [part.heatmap_BHW for part in parts if part.heatmap_BHW is not None]
+    return EngineOutput(
+        probabilities_BA=np.concatenate([part.probabilities_BA for part in parts]),
+        heatmap_BHW=np.concatenate(heatmaps) if heatmaps else None,
+        pam_BHW=np.concatenate([part.pam_BHW for part in parts]),
     )
 
 

@@ -20,7 +20,6 @@ from workers.registry import TRAINING_FILE
 from workers.settings import CompileSettings
 
 _BATCH = 16
-"""On a CPU any number of images takes the same path."""
 
 
 class Photographs:
@@ -36,16 +35,16 @@ class Photographs:
         """Validation photographs with their annotations, in batches that take every path through the engine.
 
         An engine for GPUs has one for the batch that it is tuned for and one for other numbers: a batch is one image
-        more than it has on its way at once, and there are enough for one at least.
+        more than it has on its way at once. Where there are not enough photographs for one, they come repeatedly.
 
         Raises:
             SettingsError: If there are none, or none can be used.
         """
-        count, batch = self._settings.parity_images, _BATCH
-        if record.gpu is not None:
-            batch = self._settings.engine_batch * record.gpu.contexts + 1
-            count = max(count, batch)
-        return self._read(spread(self._rows("val"), count), batch)
+        count = self._settings.parity_images
+        if record.gpu is None:
+            return self._read(spread(self._rows("val"), count))
+        whole = record.gpu.batch * record.gpu.contexts + 1
+        return _rebatched(self._read(spread(self._rows("val"), max(count, whole))), whole)
 
     def to_calibrate(self) -> Iterator[NDArray[np.uint8]]:
         """Training photographs: those of the proof may not have tuned what they prove.
@@ -53,13 +52,13 @@ class Photographs:
         Raises:
             SettingsError: If there are none, or none can be used.
         """
-        with closing(self._read(spread(self._rows("train"), self._settings.calibration_images), _BATCH)) as batches:
+        with closing(self._read(spread(self._rows("train"), self._settings.calibration_images))) as batches:
             yield from (images_BHWC for _, images_BHWC in batches)
 
-    def _read(self, rows: Sequence[Annotation], batch: int) -> Generator[Batch]:
+    def _read(self, rows: Sequence[Annotation]) -> Generator[Batch]:
         left_out: list[str] = []
         size_px = self._source.record.config.image.size_px
-        with closing(read_batches(rows, size_px, batch, left_out=left_out)) as batches:
+        with closing(read_batches(rows, size_px, _BATCH, left_out=left_out)) as batches:
             yield from batches
         if len(left_out) == len(rows):
             raise SettingsError(f"not one of {len(rows)} photographs of {self._uri} can be used; {left_out[0]}")
@@ -90,6 +89,25 @@ class Photographs:
             return str(json.loads((source.bundle / TRAINING_FILE).read_bytes())["manifest"]["uri"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SettingsError(f"{source.version} does not say what it was trained on; give --manifest") from error
+
+
+def _rebatched(batches: Generator[Batch], size: int) -> Generator[Batch]:
+    """The same photographs in batches of ``size``; the last is smaller, unless it is the only one."""
+    rows: list[Annotation] = []
+    pixels: list[NDArray[np.uint8]] = []
+    whole = False
+    with closing(batches):
+        for more, images_BHWC in batches:
+            rows += more
+            pixels += list(images_BHWC)
+            while len(rows) >= size:
+                yield rows[:size], np.stack(pixels[:size])
+                rows, pixels, whole = rows[size:], pixels[size:], True
+    if rows and not whole:
+        order = [place % len(rows) for place in range(size)]
+        rows, pixels = [rows[place] for place in order], [pixels[place] for place in order]
+    if rows:
+        yield rows, np.stack(pixels)
 
 
 def spread(rows: Sequence[Annotation], count: int) -> list[Annotation]:

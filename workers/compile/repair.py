@@ -24,8 +24,8 @@ def attempts(ingredients: Ingredients) -> Iterator[Ingredients]:
     images_BHWC = next(iter(ingredients.calibration()))
     ranked = sensitive_layers(ingredients.graph, torch.tensor(images_BHWC), ingredients.precision)
     layers = [layer for layer in ranked if layer not in unquantised_layers(ranked)]
-    count = 1
-    while count <= len(layers) // 2:
+    half = len(layers) // 2
+    counts = [2**power for power in range(half.bit_length()) if 2**power < half]
+    for count in [*counts, half] if half else []:
         get_log().info("compile.layers_spared", layers=count, first=layers[:count][-1])
         yield ingredients.varied(spared=tuple(layers[:count]))
-        count *= 2

@@ -52,6 +52,7 @@ __all__ = [
     "best_engine",
     "fastest_target",
     "open_engine",
+    "target_of",
     "targets_for",
     "unfit",
 ]
@@ -123,12 +124,12 @@ def best_engine(records: Sequence[EngineRecord], wanted: str = "best") -> Engine
 
     Args:
         records: The engines of one version, as ``Registry.engines`` returns them.
-        wanted: A target, or ``best``.
+        wanted: ``best``, a target, or the name of an engine.
 
     Raises:
         SettingsError: If none fits. Says why, and the command that makes one.
     """
-    asked = [record for record in records if wanted in ("best", record.target)]
+    asked = [record for record in records if wanted in ("best", record.target, record.folder)]
     asked.sort(key=lambda each: (FASTEST_FIRST.index(each.target), LIGHTEST_FIRST.index(each.precision)))
     reasons = []
     for record in asked:
@@ -136,7 +137,7 @@ def best_engine(records: Sequence[EngineRecord], wanted: str = "best") -> Engine
         if reason is None:
             return record
         reasons.append(f"{record.folder}: {reason}")
-    target = fastest_target() if wanted == "best" else wanted
+    target = target_of(wanted)
     there_is = "; ".join(reasons) or ", ".join(record.folder for record in records) or "no engine at all"
     model = f"{records[0].model}:{records[0].version}" if records else "MODEL"
     raise SettingsError(
@@ -171,6 +172,21 @@ def backend(target: Target) -> ModuleType:
         ImportError: If the runtime is not installed.
     """
     return importlib.import_module(f"workers.engines.{target.replace('-', '_')}")
+
+
+def target_of(wanted: str) -> Target:
+    """The target of a choice: of ``best`` the fastest of this machine, of an engine's name its own.
+
+    Raises:
+        SettingsError: If it is none of these.
+    """
+    if wanted == "best":
+        return fastest_target()
+    # tensorrt-rtx before tensorrt: the one name begins with the other.
+    for target in sorted(FASTEST_FIRST, key=len, reverse=True):
+        if wanted == target or wanted.startswith(f"{target}-"):
+            return target
+    raise SettingsError(f"there is no target {wanted!r}; there are: {', '.join(FASTEST_FIRST)}")
 
 
 def fastest_target() -> Target:

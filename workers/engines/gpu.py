@@ -23,11 +23,12 @@ def gpu_misfit(bound_to: Gpu) -> str | None:
         return f"made for {wanted}, and this machine has no GPU"
     name, capability = present
     same_model = bound_to.name in (None, name)
-    newer = bound_to.and_newer and any(_numbers(capability) >= _numbers(each) for each in bound_to.compute_capabilities)
+    newer = bound_to.and_newer and any(numbers(capability) >= numbers(each) for each in bound_to.compute_capabilities)
     if same_model and (newer or capability in bound_to.compute_capabilities):
         return None
     return f"made for {wanted}, and this is {name} ({capability})"
 
 
-def _numbers(capability: str) -> tuple[int, ...]:
+def numbers(capability: str) -> tuple[int, ...]:
+    """A compute capability to compare by: 12.0 is more than 9.0."""
     return tuple(int(part) for part in capability.split("."))

@@ -53,11 +53,6 @@ class GpuBuild:
     cuda_graphs: bool = False
     """Whether to launch a production batch as one recorded graph."""
 
-    @property
-    def way(self) -> dict[str, Any]:
-        """How the engine will run, as the fields of ``Gpu``."""
-        return {"contexts": self.contexts, "cuda_graphs": self.cuda_graphs}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ingredients:

@@ -56,7 +56,7 @@ def quantised(ingredients: Ingredients) -> bytes:
         ]  # fmt: skip
         try:
             done = subprocess.run(  # noqa: S603 - the interpreter that the settings name
-                command, cwd=place, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                command, cwd=place, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EngineError(f"modelopt cannot be run by {python}: {error}") from error

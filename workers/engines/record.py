@@ -9,9 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    computed_field,
+    model_serializer,
+)
 
 from lga_model.calibration import Calibration
 from lga_model.config import ModelConfig
@@ -44,6 +52,10 @@ class TensorSpec(_Record):
     """None is the free batch axis."""
 
 
+_CHOSEN_LATER = ("batch", "contexts", "cuda_graphs", "modelopt")
+_NOTHING = object()
+
+
 class Gpu(_Record):
     """The GPUs that an engine is bound to, and how it uses them: in the way in which it was proven."""
 
@@ -53,10 +65,32 @@ class Gpu(_Record):
     """For example ``9.0``."""
     and_newer: bool = False
     """Whether GPUs with a higher capability will do as well."""
+    batch: Annotated[int, Field(ge=1)] = 32
+    """Images in a production batch."""
     contexts: Annotated[int, Field(ge=1)] = 1
     """Production batches on their way at once."""
     cuda_graphs: bool = False
     """Whether a production batch is one launch of a recorded graph."""
+    modelopt: bool = False
+    """Whether NVIDIA's modelopt quantised the graph."""
+
+    @model_serializer(mode="wrap")
+    def _told(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is as it was before it could be chosen: records of then keep their key, and are read here."""
+        usual = {name: field.default for name, field in type(self).model_fields.items() if name in _CHOSEN_LATER}
+        return {name: value for name, value in told(self).items() if usual.get(name, _NOTHING) != value}
+
+    @property
+    def flags(self) -> str:
+        """The flags of `lga compile` that make an engine which is used in this way."""
+        usual = type(self).model_fields
+        chosen = {
+            f" --engine-batch {self.batch}": self.batch != usual["batch"].default,
+            f" --contexts {self.contexts}": self.contexts != usual["contexts"].default,
+            " --cuda-graphs": self.cuda_graphs,
+            " --modelopt PYTHON": self.modelopt,
+        }
+        return "".join(flag for flag, given in chosen.items() if given)
 
 
 class Parity(_Record):
@@ -160,9 +194,8 @@ class EngineRecord(_Record):
     def rebuild(self) -> str:
         """The command that makes this engine again."""
         reference = f"{self.model}:{self.version}" if self.version else self.model
-        contexts = f" --contexts {self.gpu.contexts}" if self.gpu and self.gpu.contexts > 1 else ""
-        graphs = " --cuda-graphs" if self.gpu and self.gpu.cuda_graphs else ""
-        return f"lga compile --model {reference} --target {self.target} --precision {self.precision}{contexts}{graphs}"
+        flags = self.gpu.flags if self.gpu else ""
+        return f"lga compile --model {reference} --target {self.target} --precision {self.precision}{flags}"
 
     def to_json(self) -> bytes:
         """The content of ``engine.json``."""

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from lga_model.export import INPUT
 from workers.engines import Engine, EngineError, EngineOutput, EngineRecord, Gpu, TensorSpec
-from workers.engines.gpu import present_gpu
+from workers.engines.gpu import numbers, present_gpu
 from workers.engines.ingredients import Built, GpuBuild, Ingredients, Timings
 from workers.engines.signature import as_output, check_images, check_signature
 from workers.settings.shared import EnginePrecision
@@ -31,6 +31,7 @@ _MIB = 2**20
 _TAIL = 4
 """The tail profile is tuned for this part of the production batch."""
 _AMPERE = "8.0"
+_ADA = "8.9"
 _RTX_MODULE = "tensorrt_rtx_bindings"
 
 
@@ -73,7 +74,9 @@ class Product:
         Raises:
             EngineError: If the graph cannot be parsed (all errors are named) or no plan comes out of it.
         """
-        gpu = self._bound_to(ingredients.gpu).model_copy(update=ingredients.gpu.way)
+        gpu = self._bound_to(ingredients.gpu).model_copy(update=_way(ingredients))
+        if ingredients.precision == "fp8":
+            _refuse_without_fp8(gpu)
         onnx = self._graph(ingredients)
         log = _log(self.trt)
         builder = self.trt.Builder(log)
@@ -102,6 +105,14 @@ class Product:
         """Open an engine whose digest was checked; see ``workers.engines.open_engine``."""
         return TensorRtEngine(self, record, data)
 
+    def context(self, engine: Any, bound: Gpu) -> Any:  # noqa: ANN401 - a runtime's own objects
+        """What runs production batches."""
+        if not (bound.cuda_graphs and self.is_rtx):
+            return engine.create_execution_context()
+        config = engine.create_runtime_config()
+        config.cuda_graph_strategy = self.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        return engine.create_execution_context(runtime_config=config)
+
     def deserialised(self, record: EngineRecord, data: bytes) -> Any:  # noqa: ANN401 - a runtime's own object
         """The engine of a plan.
 
@@ -117,7 +128,7 @@ class Product:
         raise EngineError(f"{self.name} cannot load engine {record.folder}: {log.last}; rebuild with: {record.rebuild}")
 
     def _graph(self, ingredients: Ingredients) -> bytes:
-        if ingredients.precision == "fp8" or (ingredients.precision == "int8" and ingredients.gpu.modelopt):
+        if _by_modelopt(ingredients):
             from workers.engines import modelopt  # noqa: PLC0415 - likewise
 
             return modelopt.quantised(ingredients)
@@ -202,12 +213,12 @@ class TensorRtEngine(Engine):
         check_signature(record, inputs, outputs)
         bound = record.gpu or Gpu(name=None, compute_capabilities=())
         self._production = int(engine.get_tensor_profile_shape(INPUT, 0)[2][0])
-        self._lanes = [_Lane(record, engine, 0) for _ in range(bound.contexts)]
+        self._lanes = [_Lane(record, product.context(engine, bound), 0) for _ in range(bound.contexts)]
         last = engine.num_optimization_profiles - 1
-        self._tail = _Lane(record, engine, last) if last else self._lanes[0]
+        self._tail = _Lane(record, engine.create_execution_context(), last) if last else self._lanes[0]
         if bound.cuda_graphs:
             for lane in self._lanes:
-                lane.capture(self._production)
+                lane.settle(self._production, capture=not product.is_rtx)
 
     @override
     def infer(self, images_BHWC: NDArray[np.uint8]) -> EngineOutput:
@@ -223,13 +234,20 @@ class TensorRtEngine(Engine):
 
         Returns:
             The outputs by name, on the GPU. They are complete: the streams were waited for.
+
+        Raises:
+            EngineError: If it is closed, or fails.
         """
         if not self._lanes:
             raise EngineError(f"engine {self.record.folder} is closed")
         chunks = torch.split(images, self._production)
-        found = [self._lane(index, len(chunk)).run(chunk) for index, chunk in enumerate(chunks)]
-        for lane in (*self._lanes, self._tail):
-            lane.stream.synchronize()
+        try:
+            found = [self._lane(index, len(chunk)).run(chunk) for index, chunk in enumerate(chunks)]
+        except RuntimeError as error:  # Of torch, as when memory is short.
+            raise EngineError(f"engine {self.record.folder} failed on {len(images)} images: {error}") from error
+        finally:  # Of a batch that fails as well: its other parts still write.
+            for lane in (*self._lanes, self._tail):
+                lane.stream.synchronize()
         return {name: torch.cat([outputs[name] for outputs in found]) for name in found[0]}
 
     @override
@@ -244,29 +262,47 @@ class TensorRtEngine(Engine):
 class _Lane:
     """An execution context with a stream of its own. Runs of one lane follow each other, those of two overlap."""
 
-    def __init__(self, record: EngineRecord, engine: Any, profile: int) -> None:  # noqa: ANN401 - a runtime's own object
+    def __init__(self, record: EngineRecord, context: Any, profile: int) -> None:  # noqa: ANN401 - a runtime's own object
         self._record = record
         self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._context = engine.create_execution_context()
+        self._context = context
         if self._context is None or not self._context.set_optimization_profile_async(profile, self.stream.cuda_stream):
             raise EngineError(f"engine {record.folder} gets no context on this GPU (memory?)")
         self.stream.synchronize()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._place: dict[str, torch.Tensor] = {}
-        """Where the graph reads and writes, by tensor."""
+        """What a graph reads and writes, by tensor; empty where there is none."""
 
-    def capture(self, images: int) -> None:
-        """Record the kernels of a batch of this size once: from then on they start together, by a single call.
+    def settle(self, images: int, *, capture: bool) -> None:
+        """Give batches of this size a place that stays: a graph holds addresses.
 
-        A graph holds addresses, so images and outputs are copied to and from a place of its own; on the GPU that
-        costs microseconds.
+        Images and outputs are copied to and from it; on the GPU that costs microseconds.
+
+        Args:
+            images: In a batch.
+            capture: Record its kernels once, so that from then on a single call starts them together. The product for
+                RTX does that itself, when it has chosen its kernels.
+
+        Raises:
+            EngineError: If the batch fails, or cannot be recorded.
         """
+        try:
+            self._settle(images, capture=capture)
+        except RuntimeError as error:  # Of torch: no memory, or something in the batch that no graph can hold.
+            raise EngineError(
+                f"engine {self._record.folder} cannot keep a CUDA graph of {images} images on this GPU ({error}); "
+                "compile it without --cuda-graphs, or for a smaller --engine-batch"
+            ) from error
+
+    def _settle(self, images: int, *, capture: bool) -> None:
         size_px = self._record.size_px
         photographs = torch.zeros(images, size_px, size_px, 3, dtype=torch.uint8, device="cuda")
         self._place = {INPUT: photographs, **self._poisoned(images)}
         torch.cuda.synchronize()
         self._launch(self._place)  # The first run of a shape allocates, which no graph may.
         self.stream.synchronize()
+        if not capture:
+            return
         graph = torch.cuda.CUDAGraph()
         # Other threads of an actor may use the GPU meanwhile.
         with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
@@ -278,12 +314,15 @@ class _Lane:
         outputs = self._poisoned(len(images))
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
-            if self._graph is None:
+            if not self._place:
                 self._launch({INPUT: images.cuda(non_blocking=True), **outputs})
                 return outputs
             for name, source in {INPUT: images, **outputs}.items():
                 self._place[name].copy_(source, non_blocking=True)  # The poison as well.
-            self._graph.replay()
+            if self._graph is None:
+                self._launch(self._place)
+            else:
+                self._graph.replay()
             for name, tensor in outputs.items():
                 tensor.copy_(self._place[name], non_blocking=True)
         return outputs
@@ -309,6 +348,27 @@ class _Lane:
             spec.name: torch.full((images, *spec.shape[1:]), torch.nan, device="cuda")  # type: ignore[arg-type]
             for spec in self._record.outputs
         }
+
+
+def _refuse_without_fp8(gpu: Gpu) -> None:
+    """Before the minutes of quantising, not after."""
+    if old := [each for each in gpu.compute_capabilities if numbers(each) < numbers(_ADA)]:
+        raise EngineError(f"fp8 needs GPUs of compute capability {_ADA} or newer, not {', '.join(old)}; take int8")
+
+
+def _by_modelopt(ingredients: Ingredients) -> bool:
+    return ingredients.precision == "fp8" or (ingredients.precision == "int8" and ingredients.gpu.modelopt is not None)
+
+
+def _way(ingredients: Ingredients) -> dict[str, Any]:
+    """How the engine is made and will run, as fields of ``Gpu``."""
+    wanted = ingredients.gpu
+    return {
+        "batch": wanted.batch,
+        "contexts": wanted.contexts,
+        "cuda_graphs": wanted.cuda_graphs,
+        "modelopt": _by_modelopt(ingredients),
+    }
 
 
 def profiles(batch: int) -> list[tuple[int, int, int]]:

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from workers.engines import EngineRecord, best_engine, fastest_target
+from workers.engines import FASTEST_FIRST, EngineRecord, best_engine, fastest_target
 from workers.errors import ClusterError, SettingsError, WorkerError
 from workers.registry import Registry, Version
 from workers.runtime import cluster_gpus
@@ -58,7 +58,9 @@ def _compile_if_missing(registry: str, candidates: Candidates, wanted: str) -> s
     """Runs on the worker. What went wrong, None when an engine fits or was made."""
     try:
         best_engine(candidates.engines, wanted)
-    except SettingsError:
+    except SettingsError as error:
+        if wanted not in ("best", *FASTEST_FIRST):
+            return str(error)  # No command makes that very engine.
         target = fastest_target() if wanted == "best" else wanted
         command = [sys.executable, "-m", "workers", "compile", "--registry", registry]
         command += ["--model", str(candidates.version), "--target", target]

@@ -32,7 +32,7 @@ class CompileSettings(ModelSettings, MetricsSettings):
     manifest: str | None = None
     """Manifest whose validation images prove the engine; without it the one that the model was trained on."""
     parity_images: Count = 64
-    """Number of validation images for the parity check."""
+    """Validation images for the parity check; for a GPU at least one more than the engine has on its way at once."""
     calibration_images: Count = 128
     """Number of training images that show int8 the ranges of the activations."""
     build_only: bool = False

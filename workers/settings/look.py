@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic_settings import CliPositionalArg
 
-from workers.settings.shared import ModelSettings, Target
+from workers.settings.shared import EngineChoice, ModelSettings
 
 
 class LookSettings(ModelSettings):
@@ -14,7 +14,7 @@ class LookSettings(ModelSettings):
 
     images: CliPositionalArg[tuple[str, ...]]
     """Photographs: paths or URIs."""
-    engine: Literal["best", Target] = "best"
+    engine: EngineChoice = "best"
     """Engine of the version to use; `best` takes the fastest that fits this machine, or the model itself when there
     is none."""
     overlay: str = "."

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workers.settings.shared import ClusterSettings, Count, DecodeOn, ModelSettings, Reason, Share, Target
+from workers.settings.shared import ClusterSettings, Count, DecodeOn, EngineChoice, ModelSettings, Reason, Share
 
 
 class ScoreSettings(ClusterSettings, ModelSettings):
@@ -19,7 +19,7 @@ class ScoreSettings(ClusterSettings, ModelSettings):
     run: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     """Name of the run; without it an unfinished run with the same input and engine is continued, or a new one
     starts."""
-    engine: Literal["best", Target] = "best"
+    engine: EngineChoice = "best"
     """Engine of the version to use; `best` takes the fastest that fits this machine."""
     compile_if_missing: bool = False
     """When no engine fits, compile one where it will run (`lga compile`); one machine builds, the others wait."""

@@ -6,7 +6,7 @@ import contextlib
 import json
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, Field
 from pydantic.fields import FieldInfo
@@ -25,6 +25,17 @@ Target = Literal["tensorrt", "tensorrt-rtx", "openvino", "onnxruntime", "torch"]
 """Runtimes that a model can be compiled for."""
 EnginePrecision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 """Arithmetic of an engine."""
+
+
+def _engine_choice(wanted: str) -> str:
+    targets = get_args(Target)
+    if wanted == "best" or any(wanted == target or wanted.startswith(f"{target}-") for target in targets):
+        return wanted
+    raise ValueError(f"there is no engine {wanted!r}: best, one of {', '.join(targets)}, or the name of one engine")
+
+
+EngineChoice = Annotated[str, AfterValidator(_engine_choice)]
+"""``best``, a target, or the name of one engine as `lga compile` tells it (``tensorrt-fp16-0a1b2c3d4e5f``)."""
 DecodeOn = Literal["cpu", "gpu"]
 """Where JPEGs are decoded."""
 HardwareCompatibility = Literal["none", "same_compute_capability", "ampere_plus"]

@@ -232,7 +232,7 @@ def records(*folders) -> list[EngineRecord]:
 def test_best_is_the_fastest_that_fits(onnxruntime_engine, torch_engine):
     """
     onnxruntime goes before PyTorch, and a precision that the runtime lacks does not count; an engine
-    for another version of it does not count; a target can be asked for.
+    for another version of it does not count; a target can be asked for, and one engine by its name.
     """
     on_torch, on_onnx = records(torch_engine, onnxruntime_engine)
     old = on_onnx.model_copy(update={"backend_version": "0.0.1"})
@@ -243,6 +243,8 @@ def test_best_is_the_fastest_that_fits(onnxruntime_engine, torch_engine):
     assert on_onnx == best_engine([bf16, on_onnx])
     assert on_torch == best_engine([on_torch, old])
     assert on_torch == best_engine([on_torch, on_onnx], "torch")
+    twin = on_onnx.model_copy(update={"weights_sha256": "f" * 64, "engine_sha256": "f" * 64})
+    assert twin == best_engine([on_onnx, twin], twin.folder)
     assert unfit(on_onnx) is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -64,8 +65,12 @@ def test_the_program_gets_the_model_and_what_to_leave_alone(eight_bits, stand_in
 
 @pytest.mark.parametrize(
     ("script", "told"),
-    [("echo 'it has no opset 18' >&2; exit 3", "it has no opset 18"), ("true", "made nothing of this model in int8")],
-    ids=["fails", "writes nothing"],
+    [
+        ("echo 'it has no opset 18' >&2; exit 3", "it has no opset 18"),
+        ("printf 'wrong \\377 byte' >&2; exit 3", "wrong . byte"),
+        ("true", "made nothing of this model in int8"),
+    ],
+    ids=["fails", "fails with strange words", "writes nothing"],
 )
 def test_its_last_words_are_told(eight_bits, stand_in, script, told):
     """
@@ -88,6 +93,18 @@ def test_fp8_says_what_it_needs(eight_bits, python, told):
     pytest.importorskip("tensorrt_rtx_bindings", reason="needs the extra [tensorrt-rtx]")
     with pytest.raises(EngineError, match=told):
         rtx.build(eight_bits("fp8", python))
+
+
+def test_fp8_is_for_gpus_that_have_it(eight_bits, stand_in):
+    """
+    Others are told before the minutes of quantising.
+    """
+    rtx = pytest.importorskip("workers.engines.tensorrt_rtx")
+    pytest.importorskip("tensorrt_rtx_bindings", reason="needs the extra [tensorrt-rtx]")
+    ingredients = eight_bits("fp8", stand_in("exit 1"))
+    old = replace(ingredients.gpu, capabilities=("12.0", "8.6"))
+    with pytest.raises(EngineError, match=r"fp8 needs GPUs of compute capability 8.9 or newer, not 8.6; take int8"):
+        rtx.build(ingredients.varied(gpu=old))
 
 
 @pytest.mark.skipif(MODELOPT is None, reason="MODELOPT_PYTHON names no interpreter with nvidia-modelopt")

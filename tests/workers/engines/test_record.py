@@ -60,6 +60,19 @@ def test_the_folder_names_what_an_engine_is_bound_to(record):
     assert others[-1].rebuild.endswith(" --precision fp32 --contexts 2 --cuda-graphs")
 
 
+def test_what_could_not_be_chosen_before_changes_no_record(record):
+    """
+    An engine that is used as those of earlier releases were has their record to the letter: its key is theirs, and
+    either release reads the other's.
+    """
+    plain = record.model_copy(update={"gpu": Gpu(name=None, compute_capabilities=("8.6",))})
+    other = record.model_copy(update={"gpu": Gpu(name=None, compute_capabilities=("8.6",), batch=16, modelopt=True)})
+
+    assert {"name": None, "compute_capabilities": ["8.6"], "and_newer": False} == json.loads(plain.to_json())["gpu"]
+    assert other == EngineRecord.from_json(other.to_json(), "engine.json")
+    assert other.rebuild.endswith(" --engine-batch 16 --modelopt PYTHON")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -32,7 +32,7 @@ def test_a_plan_is_built_for_gpus_that_are_not_here(tiny_ingredients, precision,
     built = rtx.build(tiny_ingredients.varied(precision=precision, gpu=GpuBuild(capabilities=capabilities, batch=4)))
 
     assert len(built.data) > 100_000
-    assert Gpu(name=None, compute_capabilities=capabilities) == built.gpu
+    assert Gpu(name=None, compute_capabilities=capabilities, batch=4) == built.gpu
     onnx.checker.check_model(onnx.load_from_string(built.onnx))
     assert {weights} == weight_types(built.onnx)
 
@@ -61,8 +61,8 @@ def test_the_way_in_which_an_engine_runs_is_part_of_it(tiny_ingredients):
     plain = GpuBuild(capabilities=("8.9",), batch=4)
     built = rtx.build(tiny_ingredients.varied(gpu=replace(plain, contexts=2, cuda_graphs=True)))
 
-    assert Gpu(name=None, compute_capabilities=("8.9",), contexts=2, cuda_graphs=True) == built.gpu
-    assert Gpu(name=None, compute_capabilities=("8.9",)) == rtx.build(tiny_ingredients.varied(gpu=plain)).gpu
+    assert Gpu(name=None, compute_capabilities=("8.9",), batch=4, contexts=2, cuda_graphs=True) == built.gpu
+    assert Gpu(name=None, compute_capabilities=("8.9",), batch=4) == rtx.build(tiny_ingredients.varied(gpu=plain)).gpu
 
 
 def weight_types(data: bytes) -> set[str]:
